@@ -1,1 +1,53 @@
-fn main() {}
+//! Parses, runs, writes, and ends with the exit code.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use tdiff::cli;
+use tdiff::command;
+
+fn main() -> ExitCode {
+    let request = match cli::parse(std::env::args_os().collect()) {
+        Ok(request) => request,
+        Err(error) => return usage(&error),
+    };
+    let terminal = command::Terminal {
+        stdout_is_terminal: io::stdout().is_terminal(),
+        stderr_is_terminal: io::stderr().is_terminal(),
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()),
+        columns: command::columns(),
+    };
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let result =
+        command::execute(request, &terminal, &mut out, &mut io::stderr()).and_then(|code| {
+            out.flush()?;
+            Ok(code)
+        });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        // a closed pipe ends quietly
+        Err(error)
+            if error
+                .downcast_ref::<io::Error>()
+                .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("tdiff: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn usage(error: &anyhow::Error) -> ExitCode {
+    match error.downcast_ref::<clap::Error>() {
+        Some(clap) => {
+            let _ = clap.print();
+            ExitCode::from(if clap.use_stderr() { 2 } else { 0 })
+        }
+        None => {
+            eprintln!("tdiff: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,4 +1,33 @@
 //! Compares the tensors of a pair: the facts of one pass.
+//!
+//! ```text
+//! jobs ─work─▶ pieces (pair, range) ─source/gather─▶ bytes ─convert─▶ blocks ─kernel─▶ sums ─block─▶ facts ─▶ PairStats
+//! ```
+//!
+//! Sums are kept per block of 2048 elements and joined in order, so they depend neither on threads nor on buffers nor on
+//! the instruction set; memory does not grow with the tensors.
+
+mod block;
+mod checksum;
+mod convert;
+mod facts;
+mod gather;
+mod isa;
+mod kernel;
+pub mod layout;
+pub mod logits;
+pub mod metric;
+mod moments;
+mod order;
+mod partial;
+mod piece;
+mod precision;
+mod source;
+pub mod summarise;
+mod wide;
+mod work;
+
+pub use isa::Isa;
 
 use crate::dtype::DType;
 use crate::dump::{ReadError, Tensor};
@@ -36,10 +65,12 @@ pub struct Side {
     pub neg_inf: u64,
     /// Finite elements equal to zero.
     pub zeros: u64,
-    // Over finite elements only:
+    // Over finite elements only; mean, std, min and max are NaN where there are none:
     pub mean: f64,
     /// Sum of squared deviations from the mean.
     pub m2: f64,
+    /// Population standard deviation; right also where `m2` leaves the range of f64.
+    pub std: f64,
     pub min: f64,
     pub max: f64,
     pub sum_abs: f64,
@@ -100,11 +131,36 @@ pub struct Worst {
     pub candidate: f64,
 }
 
-/// Compares every job in parallel, with the same result at any number of threads. `progress` is told bytes done.
+/// What the comparison may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    pub threads: usize,
+    pub isa: Isa,
+}
+
+/// Compares every job in parallel, with the same result at any number of threads. `progress` is told the bytes read since
+/// it was last called; it is called from every thread.
+///
+/// Threads are those of the current rayon pool. An error of one job leaves the others alone.
 pub fn compare(
     jobs: &[Job<'_>],
     progress: &(dyn Fn(u64) + Sync),
 ) -> Vec<Result<PairStats, ReadError>> {
-    let _ = (jobs, progress);
-    Vec::new()
+    let resources = Resources {
+        threads: rayon::current_num_threads(),
+        isa: Isa::detect(),
+    };
+    compare_with(jobs, resources, progress)
 }
+
+/// [`compare`] with a given number of threads and instruction set, neither of which changes the result.
+pub fn compare_with(
+    jobs: &[Job<'_>],
+    resources: Resources,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Vec<Result<PairStats, ReadError>> {
+    work::run(jobs, resources.threads, resources.isa, progress)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,14 @@
 //! A dump: everything that one side wrote, as lazy tensors.
 
+mod elements;
 pub mod error;
 pub mod formats;
+mod manifest;
+mod names;
 mod open;
 pub mod payload;
+mod read;
+mod select;
 
 pub use error::{Place, ReadError, ReadErrorKind};
 pub use open::open;
@@ -67,6 +72,8 @@ pub enum Guess {
     Size,
     /// From the partner's dtype and shape.
     Partner,
+    /// Printed values without a shape: a flat list, or rows of numbers. The dtype is no guess.
+    Shape,
     /// The stored dtype is an unsigned integer (or void) that may hold bf16 or f8 bits.
     Bits,
 }
@@ -250,6 +257,13 @@ pub struct Opened {
     pub consumed: Vec<PathBuf>,
 }
 
+impl Opened {
+    /// Nothing was found, and nothing that should have been a tensor.
+    pub fn is_empty(&self) -> bool {
+        self.tensors.is_empty() && self.unreadable.is_empty() && self.consumed.is_empty()
+    }
+}
+
 /// A file format. Content decides; the extension may lie.
 pub trait Format: Sync {
     fn name(&self) -> &'static str;
@@ -257,4 +271,15 @@ pub trait Format: Sync {
     fn sniff(&self, head: &[u8], path: &Path) -> bool;
     /// Reads headers only; elements stay where they are.
     fn open(&self, path: &Path, hints: &Hints) -> Result<Opened, ReadError>;
+}
+
+/// The index of a row-major position in a shape.
+pub fn unravel(mut position: u64, shape: &[usize]) -> Vec<usize> {
+    let mut index = vec![0; shape.len()];
+    for (i, &n) in index.iter_mut().zip(shape).rev() {
+        let n = n.max(1) as u64;
+        *i = (position % n) as usize;
+        position /= n;
+    }
+    index
 }

@@ -1,10 +1,432 @@
 //! Opens a path as a dump.
 
-use super::{Dump, Hints, ReadError};
-use std::path::Path;
+use super::formats::raw::{Description, Raw};
+use super::formats::{self, FORMATS};
+use super::manifest::Manifests;
+use super::select::Selector;
+use super::{Dump, Format, Hints, Opened, ReadError, Remark, names};
+use rayon::prelude::*;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-/// Opens a directory, archive, single file or log.
+/// Bytes of a file that [`Format::sniff`] sees.
+const HEAD: u64 = 1 << 16;
+/// Deeper folders than any dump has.
+const MAX_FOLDERS: usize = 32;
+
+/// Opens a directory, archive, single file or log; `path::name` and `path::name[0,-1]` open one tensor of it.
+///
+/// Only headers are read. A file of a folder that cannot be read stands in [`Dump::unreadable`], a file that is no
+/// tensor in [`Dump::ignored`]; `Err` when the path itself cannot be read.
 pub fn open(path: &Path, hints: &Hints) -> Result<Dump, ReadError> {
-    let _ = (path, hints);
-    Ok(Dump::default())
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => open_folder(path, hints),
+        Ok(meta) if meta.is_file() => open_single(path, hints),
+        Ok(_) => Err(ReadError::unsupported(
+            path,
+            "neither a file nor a directory; write the data to a file first",
+        )),
+        Err(error) => match Selector::split(path) {
+            Some((file, selector)) => selector.apply(open(&file, hints)?),
+            None if error.kind() == io::ErrorKind::NotFound => {
+                let error = io::Error::new(error.kind(), "no such file or directory");
+                Err(ReadError::io(path, error))
+            }
+            None => Err(ReadError::io(path, error)),
+        },
+    }
+}
+
+fn open_single(path: &Path, hints: &Hints) -> Result<Dump, ReadError> {
+    let opened = match open_file(path, hints, None) {
+        Outcome::Opened(opened) => opened,
+        Outcome::Unreadable(error) => return Err(error),
+        Outcome::NoTensor if hints.dtype.is_some() || hints.shape.is_some() => {
+            Raw.open(path, hints)?
+        }
+        Outcome::NoTensor => {
+            let head = head(path, 8).unwrap_or_default();
+            return Err(ReadError::unsupported(
+                path,
+                format!(
+                    "no known tensor format (begins with {}); --dtype and --shape read headerless data",
+                    hex(&head)
+                ),
+            ));
+        }
+    };
+    let mut dump = Dump {
+        root: path.to_path_buf(),
+        ..Dump::default()
+    };
+    dump.tensors = opened.tensors;
+    dump.unreadable = opened.unreadable;
+    dump.notes = opened.notes;
+    names::finish(&mut dump);
+    Ok(dump)
+}
+
+fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
+    let mut dump = Dump {
+        root: root.to_path_buf(),
+        ..Dump::default()
+    };
+    let mut files = Vec::new();
+    list(root, 0, &mut files, &mut dump)?;
+    files.sort_by(|a, b| natural_path(a, b));
+    let manifests = Manifests::read(&files);
+    let outcomes: Vec<Outcome> = files
+        .par_iter()
+        .map(|file| open_file(file, hints, manifests.get(file)))
+        .collect();
+
+    let consumed: BTreeSet<PathBuf> = outcomes
+        .iter()
+        .filter_map(|o| match o {
+            Outcome::Opened(opened) => Some(&opened.consumed),
+            _ => None,
+        })
+        .flatten()
+        .chain(manifests.used())
+        .cloned()
+        .collect();
+    for (file, outcome) in files.into_iter().zip(outcomes) {
+        if consumed.contains(&file) {
+            continue;
+        }
+        match outcome {
+            Outcome::Opened(opened) => {
+                let folder = folder_name(root, &file);
+                for mut tensor in opened.tensors {
+                    if let Some(folder) = &folder {
+                        tensor.name = format!("{folder}/{}", tensor.name);
+                    }
+                    tensor.sequence = tensor
+                        .sequence
+                        .or_else(|| manifests.sequence(&file))
+                        .or_else(|| names::dump_index(&tensor.name));
+                    dump.tensors.push(tensor);
+                }
+                dump.unreadable.extend(opened.unreadable);
+                dump.notes.extend(opened.notes);
+            }
+            Outcome::Unreadable(error) => dump.unreadable.push(error),
+            Outcome::NoTensor => dump.ignored.push(file),
+        }
+    }
+    names::finish(&mut dump);
+    Ok(dump)
+}
+
+/// What a file turned out to be.
+enum Outcome {
+    Opened(Opened),
+    Unreadable(ReadError),
+    NoTensor,
+}
+
+fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Outcome {
+    let extension = formats::extension(path);
+    let head = match head(path, HEAD) {
+        Ok(head) => head,
+        // A file that nobody may read matters only where it would have been a tensor.
+        Err(error) if extension.is_some() => return Outcome::Unreadable(error),
+        Err(_) => return Outcome::NoTensor,
+    };
+    let named = extension.as_deref().map_or(&[][..], formats::formats_of);
+    let format = FORMATS.iter().find(|f| f.sniff(&head, path));
+    let format = match format {
+        Some(format) => *format,
+        None if described.is_some() => &Raw as &dyn Format,
+        // The format that the extension names says best what is wrong; plain text without numbers is no fault.
+        None => match FORMATS
+            .iter()
+            .find(|f| named.first() == Some(&f.name()) && f.name() != "text")
+        {
+            Some(format) => *format,
+            None => return Outcome::NoTensor,
+        },
+    };
+    let opened = if format.name() == Raw.name() {
+        Raw.open_described(path, hints, described)
+    } else {
+        format.open(path, hints)
+    };
+    match opened {
+        // Text without numbers.
+        Ok(opened) if opened.is_empty() => Outcome::NoTensor,
+        Ok(mut opened) => {
+            if !named.is_empty() && !named.contains(&format.name()) && !opened.tensors.is_empty() {
+                opened.notes.push(Remark {
+                    id: "wrong_extension",
+                    message: format!(
+                        "{} holds {} data, its extension says .{}",
+                        path.display(),
+                        format.name(),
+                        extension.unwrap_or_default()
+                    ),
+                    tensors: opened.tensors.iter().map(|t| t.name.clone()).collect(),
+                });
+            }
+            Outcome::Opened(opened)
+        }
+        Err(error) => Outcome::Unreadable(error),
+    }
+}
+
+/// The first bytes of a file, at most `limit`.
+pub(super) fn head(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    let io = |e| ReadError::io(path, e);
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(io)?;
+    file.take(limit).read_to_end(&mut head).map_err(io)?;
+    Ok(head)
+}
+
+/// Collects the files below `folder`; hidden ones, links in circles and unreadable folders are noted.
+fn list(
+    folder: &Path,
+    depth: usize,
+    files: &mut Vec<PathBuf>,
+    dump: &mut Dump,
+) -> Result<(), ReadError> {
+    let io = |e| ReadError::io(folder, e);
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|n| n.as_encoded_bytes().starts_with(b".") || n == "__MACOSX");
+        if hidden {
+            dump.ignored.push(path);
+            continue;
+        }
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => {
+                if depth == MAX_FOLDERS {
+                    let fact = format!("more than {MAX_FOLDERS} folders inside each other");
+                    dump.unreadable.push(ReadError::unsupported(&path, fact));
+                } else if let Err(error) = list(&path, depth + 1, files, dump) {
+                    dump.unreadable.push(error);
+                }
+            }
+            Ok(meta) if meta.is_file() => files.push(path),
+            Ok(_) => dump.ignored.push(path),
+            Err(error) if formats::extension(&path).is_some() => {
+                dump.unreadable.push(ReadError::io(&path, error));
+            }
+            Err(_) => dump.ignored.push(path),
+        }
+    }
+    Ok(())
+}
+
+/// The folders between the root and a file, joined by `/`.
+fn folder_name(root: &Path, file: &Path) -> Option<String> {
+    let folder = file.strip_prefix(root).ok()?.parent()?;
+    let parts: Vec<_> = folder
+        .components()
+        .map(|c| c.as_os_str().to_string_lossy())
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// Orders names as people do: runs of digits by their value.
+pub(super) fn natural(a: &str, b: &str) -> Ordering {
+    let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
+    loop {
+        match (left.first(), right.first()) {
+            (None, None) => return a.cmp(b),
+            (None, _) => return Ordering::Less,
+            (_, None) => return Ordering::Greater,
+            (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
+                let (m, n) = (digits(left), digits(right));
+                let strip = |d: &[u8]| d.iter().take_while(|&&c| c == b'0').count();
+                let (v, w) = (&left[strip(&left[..m])..m], &right[strip(&right[..n])..n]);
+                let order = v.len().cmp(&w.len()).then_with(|| v.cmp(w));
+                if order.is_ne() {
+                    return order;
+                }
+                (left, right) = (&left[m..], &right[n..]);
+            }
+            (Some(x), Some(y)) if x == y => (left, right) = (&left[1..], &right[1..]),
+            (Some(x), Some(y)) => return x.cmp(y),
+        }
+    }
+}
+
+fn digits(text: &[u8]) -> usize {
+    text.iter().take_while(|c| c.is_ascii_digit()).count()
+}
+
+fn natural_path(a: &Path, b: &Path) -> Ordering {
+    let parts = |p: &Path| -> Vec<String> {
+        p.components()
+            .map(|c| c.as_os_str().to_string_lossy().into_owned())
+            .collect()
+    };
+    let (left, right) = (parts(a), parts(b));
+    left.iter()
+        .zip(&right)
+        .map(|(x, y)| natural(x, y))
+        .find(|o| o.is_ne())
+        .unwrap_or_else(|| left.len().cmp(&right.len()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "nothing: it is empty".into();
+    }
+    let pairs: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    pairs.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dtype::DType;
+
+    /// A version 1 header for f32 of one axis.
+    fn npy(values: &[f32]) -> Vec<u8> {
+        let header = format!(
+            "{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}\n",
+            values.len()
+        );
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((header.len() as u16).to_le_bytes());
+        bytes.extend(header.as_bytes());
+        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+        bytes
+    }
+
+    fn folder(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        dir
+    }
+
+    fn names(dump: &Dump) -> Vec<&str> {
+        dump.tensors.iter().map(|t| &*t.name).collect()
+    }
+
+    #[test]
+    fn numbers_in_names_are_ordered_by_value() {
+        let mut list = ["l10", "l9", "l1.b", "l1", "l01", "a", "l9x"];
+        list.sort_by(|a, b| natural(a, b));
+        assert_eq!(list, ["a", "l01", "l1", "l1.b", "l9", "l9x", "l10"]);
+    }
+
+    #[test]
+    fn a_folder_is_read_in_natural_order_with_side_folders_in_the_names() {
+        let x = npy(&[1.0, 2.0]);
+        let dir = folder(&[
+            ("step10/h.npy", &x),
+            ("step9/h.npy", &x),
+            ("layer_10.npy", &x),
+            ("layer_9.npy", &x),
+        ]);
+        let dump = open(dir.path(), &Hints::default()).unwrap();
+        assert_eq!(names(&dump), ["layer_9", "layer_10", "step9/h", "step10/h"]);
+    }
+
+    #[test]
+    fn files_that_are_no_tensors_are_ignored_and_broken_ones_do_not_stop_the_rest() {
+        let x = npy(&[1.0, 2.0]);
+        let dir = folder(&[
+            ("good.npy", &x),
+            ("cut.npy", &x[..x.len() - 3]),
+            ("README.md", b"# dump"),
+            (".DS_Store", b"\0\0\0\x01Bud1"),
+            ("config.json", b"{\"hidden_size\": 64}"),
+            ("plot.png", b"\x89PNG\r\n"),
+        ]);
+        let dump = open(dir.path(), &Hints::default()).unwrap();
+        assert_eq!(names(&dump), ["good"]);
+        assert_eq!(dump.ignored.len(), 4);
+        let [error] = &dump.unreadable[..] else {
+            panic!("{:?}", dump.unreadable);
+        };
+        let text = error.to_string();
+        assert!(
+            text.contains("cut.npy at byte") && text.contains("needs 8, found 5"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn content_wins_over_the_extension_with_a_note() {
+        let dir = folder(&[("q.bin", &npy(&[1.0]))]);
+        let dump = open(dir.path(), &Hints::default()).unwrap();
+        assert_eq!(dump.tensors[0].origin.format, "npy");
+        assert_eq!(dump.notes[0].id, "wrong_extension");
+    }
+
+    #[test]
+    fn a_missing_path_is_named() {
+        let error = open(Path::new("/no/such/dump"), &Hints::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "/no/such/dump: no such file or directory"
+        );
+    }
+
+    #[test]
+    fn a_path_may_name_a_tensor_and_a_slice_of_it() {
+        let dir = folder(&[
+            ("dump/x.npy", &npy(&[1.0, 2.0, 3.0])),
+            ("dump/y.npy", &npy(&[4.0])),
+        ]);
+        let at = |tail: &str| {
+            open(
+                Path::new(&format!("{}{tail}", dir.path().display())),
+                &Hints::default(),
+            )
+        };
+        let values = |tail: &str| at(tail).unwrap().tensors[0].values().unwrap();
+        assert_eq!(values("/dump::x"), [1.0, 2.0, 3.0]);
+        assert_eq!(values("/dump::x[-1]"), [3.0]);
+        assert_eq!(values("/dump/x.npy::[0]"), [1.0]);
+        let error = at("/dump::z").unwrap_err().to_string();
+        assert!(
+            error.ends_with("dump::z: no tensor of this name among 2: x, y"),
+            "{error}"
+        );
+        let error = at("/dump::x[7]").unwrap_err().to_string();
+        assert!(error.contains("index 7 is outside axis 0 of 3"), "{error}");
+    }
+
+    #[test]
+    fn files_of_one_stem_keep_their_extension() {
+        let raw: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let dir = folder(&[("a/x.npy", &npy(&[1.0])), ("a/x.bin", &raw)]);
+        let dump = open(dir.path(), &Hints::default()).unwrap();
+        assert_eq!(names(&dump), ["a/x.bin", "a/x.npy"]);
+        assert_eq!(dump.notes[0].id, "same_names");
+    }
+
+    #[test]
+    fn a_headerless_file_takes_type_and_shape_from_the_options() {
+        let raw: Vec<u8> = [1.0f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+        let dir = folder(&[("x.weights", &raw)]);
+        let path = dir.path().join("x.weights");
+        assert!(open(&path, &Hints::default()).is_err());
+        let hints = Hints {
+            dtype: Some(DType::F32),
+            shape: Some(vec![2, 1]),
+        };
+        let dump = open(&path, &hints).unwrap();
+        assert_eq!(dump.tensors[0].info.shape(), [2, 1]);
+        let hints = Hints {
+            dtype: Some(DType::F32),
+            shape: Some(vec![3]),
+        };
+        let error = open(&path, &hints).unwrap_err().to_string();
+        assert!(error.contains("needs 12, found 8"), "{error}");
+    }
 }

@@ -1,7 +1,32 @@
-//! What a tensor's name says: step, rank, layer, stage.
+//! What a tensor's name says: step, rank, layer, stage; which tensors of two dumps belong together, and in which order.
+//!
+//! ```text
+//! name ─clean─▶ words, step, rank ─read─▶ layer, candidates (dialects.toml) ─context─▶ Key ─pairing─▶ pairs ─order─▶ pipeline
+//! ```
 
+mod clean;
+mod context;
+mod dialects;
+pub mod flow;
+mod graph;
+mod layer;
+mod matching;
+mod order;
+mod pairing;
+mod read;
+mod rename;
+mod rules;
+mod sides;
 pub mod stage;
+mod steps;
+mod tags;
+mod words;
 
+pub use flow::Flow;
+pub use order::{Item, OrderBasis, order};
+pub use pairing::{How, Note, Paired, Pairing, pair};
+pub use rename::{Map, Side};
+pub use sides::{Sides, split_sides};
 pub use stage::Stage;
 
 use std::fmt;
@@ -39,3 +64,39 @@ impl fmt::Display for Key {
         Ok(())
     }
 }
+
+/// What is known of a tensor when its name is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Entry<'a> {
+    pub name: &'a str,
+    /// `None` when unknown (headerless, statistics).
+    pub shape: Option<&'a [usize]>,
+    /// Position in a declared order of execution.
+    pub sequence: Option<u64>,
+    pub is_integer: bool,
+    /// The operation that made it, where a graph log says so (`MUL_MAT`, `ROPE`, …).
+    pub op: Option<&'a str>,
+}
+
+/// What the user says about names.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub ref_tag: Option<String>,
+    pub cand_tag: Option<String>,
+    pub maps: Vec<Map>,
+    /// One stage or name per line: the pipeline order for what it names.
+    pub order: Option<Vec<String>>,
+}
+
+/// Reads all names of one side together: dialect, repetition and neighbours decide what a name means.
+pub fn keys(entries: &[Entry<'_>]) -> Vec<Key> {
+    let names: Vec<_> = entries.iter().map(|e| clean::clean(e.name)).collect();
+    let tag = tags::common_tag(&names.iter().map(|c| c.words.clone()).collect::<Vec<_>>());
+    let mut side = context::Names::read(entries, names, tag.as_slice());
+    let facts = side.facts();
+    steps::settle_steps(&mut [&mut side]);
+    side.keys(&facts)
+}
+
+#[cfg(test)]
+mod tests;

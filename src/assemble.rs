@@ -1,0 +1,284 @@
+//! Facts, verdicts and causes become the report.
+
+use crate::compare::metric::METRICS;
+use crate::compare::{self, PairStats};
+use crate::config::Config;
+use crate::diagnose::Conclusion;
+use crate::dump::{PrintedStats, Tensor};
+use crate::judge::{Finding, grade};
+use crate::localise::Graph;
+use crate::pairs::{Outcome, Pair};
+use crate::report::real::short;
+use crate::report::{
+    self, Counts, Element, FirstDivergence, Grade, Note, Real, Report, Row, RowSide, SideInfo,
+    SideStats, Status,
+};
+use crate::sides::Sides;
+use serde_json::{Map, Value, json};
+
+/// What the pipeline knows when it is done.
+pub struct Results<'a> {
+    pub config: &'a Config,
+    pub sides: &'a Sides,
+    pub pairs: &'a [Pair],
+    pub findings: &'a [Option<Finding>],
+    pub graph: &'a Graph,
+    pub conclusion: &'a Conclusion,
+    pub order: &'static str,
+    pub notes: Vec<Note>,
+}
+
+impl Results<'_> {
+    /// Puts the report together.
+    pub fn report(self) -> Report {
+        let tensors: Vec<Row> = (0..self.pairs.len()).map(|i| self.row(i)).collect();
+        let counts = count(&tensors);
+        let first = self.conclusion.localisation.first();
+        let origin = |i: &usize| self.conclusion.localisation.origin[*i];
+        let verdict = self.verdict(&counts, first.is_some());
+        Report {
+            schema: 1,
+            tool: concat!("tdiff ", env!("CARGO_PKG_VERSION")).into(),
+            reference: side_info(&self.sides.reference),
+            candidate: side_info(&self.sides.candidate),
+            verdict,
+            exit_code: match verdict {
+                report::Outcome::Agreed => 0,
+                report::Outcome::Diverged | report::Outcome::Incomplete => 1,
+                report::Outcome::Unreadable => 2,
+            },
+            counts,
+            first_divergence: first.map(|i| self.first_divergence(i)),
+            origins: (0..self.pairs.len())
+                .filter(origin)
+                .map(|i| self.pairs[i].key.to_string())
+                .collect(),
+            diagnosis: self.conclusion.diagnosis.clone(),
+            notes: self.notes,
+            order: self.order.into(),
+            tensors,
+        }
+    }
+
+    /// Diverged before unreadable before incomplete before agreed.
+    fn verdict(&self, counts: &Counts, diverged: bool) -> report::Outcome {
+        if diverged || counts.diverged > 0 || counts.incomparable > 0 {
+            report::Outcome::Diverged
+        } else if counts.unreadable > 0 {
+            report::Outcome::Unreadable
+        } else if counts.missing_in_candidate > 0 && !self.config.allow_missing {
+            report::Outcome::Incomplete
+        } else {
+            report::Outcome::Agreed
+        }
+    }
+
+    fn first_divergence(&self, i: usize) -> FirstDivergence {
+        let pair = &self.pairs[i];
+        let name = |t: &Option<Tensor>| t.as_ref().map(|t| t.name.clone());
+        let found = &self.conclusion.localisation;
+        let agreeing = self.graph.parents[i]
+            .iter()
+            .filter(|&&p| !found.diverged[p]);
+        FirstDivergence {
+            key: pair.key.to_string(),
+            step: pair.key.step,
+            layer: pair.key.layer,
+            stage: pair.key.stage.map(|s| s.to_string()),
+            reference: name(&pair.reference),
+            candidate: name(&pair.candidate),
+            agreeing_before: agreeing.map(|&p| self.pairs[p].key.to_string()).collect(),
+            not_dumped_between: self.graph.skipped[i].clone(),
+            propagates: !found.healed[i],
+            worst: worst(pair),
+        }
+    }
+
+    fn row(&self, i: usize) -> Row {
+        let pair = &self.pairs[i];
+        let (status, reason) = self.status(i);
+        let stats = pair.stats();
+        let sides = pair.aligned.as_ref();
+        let side = |original: &Option<Tensor>,
+                    aligned: Option<&Tensor>,
+                    facts: Option<&compare::Side>,
+                    printed: Option<&PrintedStats>| {
+            let tensor = original.as_ref()?;
+            Some(row_side(tensor, aligned.unwrap_or(tensor), facts, printed))
+        };
+        let (printed_r, printed_c) = match &pair.outcome {
+            Outcome::Statistics(sides) => (Some(&sides[0]), Some(&sides[1])),
+            _ => (None, None),
+        };
+        Row {
+            key: pair.key.to_string(),
+            step: pair.key.step,
+            layer: pair.key.layer,
+            stage: pair.key.stage.map(|s| s.to_string()),
+            reference: side(
+                &pair.reference,
+                sides.map(|s| &s.0),
+                stats.map(|s| &s.reference),
+                printed_r,
+            ),
+            candidate: side(
+                &pair.candidate,
+                sides.map(|s| &s.1),
+                stats.map(|s| &s.candidate),
+                printed_c,
+            ),
+            status,
+            grade: stats.map(grade),
+            reason,
+            metrics: metrics(stats),
+            compared: stats.map_or(0, |s| s.reference.count),
+            of: sides.map_or(0, |(r, _)| r.info.len() as u64),
+            worst: worst(pair),
+            logits: pair.logits.clone(),
+        }
+    }
+
+    fn status(&self, i: usize) -> (Status, String) {
+        let found = &self.conclusion.localisation;
+        match (&self.pairs[i].outcome, &self.findings[i]) {
+            (Outcome::MissingInCandidate, _) => (
+                Status::MissingInCandidate,
+                "the candidate has no such tensor".into(),
+            ),
+            (Outcome::MissingInReference, _) => (
+                Status::MissingInReference,
+                "the reference has no such tensor".into(),
+            ),
+            (Outcome::Unreadable(lost), _) => (Status::Unreadable, lost.error.clone()),
+            (Outcome::Incomparable(why), _) => (Status::Incomparable, why.clone()),
+            (Outcome::Pending, _) | (_, None) => (Status::Unreadable, "not compared".into()),
+            (outcome, Some(finding)) => {
+                let identical = matches!(outcome, Outcome::Compared(s) if s.diff.identical && s.diff.nan_one_side + s.diff.inf_mismatch == 0);
+                let status = match (found.diverged[i], identical) {
+                    (true, _) => Status::Diverged,
+                    (false, true) => Status::Identical,
+                    (false, false) => Status::Agreed,
+                };
+                let reason = match (&self.conclusion.excuses[i], finding) {
+                    (Some(layout), _) => format!("another layout: {layout}"),
+                    (None, Finding::Settled { reason, .. }) => reason.clone(),
+                    (None, Finding::Error { .. }) if identical => {
+                        "the same values bit for bit".into()
+                    }
+                    (None, Finding::Error { error, of, .. }) => {
+                        let relation = if found.diverged[i] {
+                            "exceeds"
+                        } else {
+                            "is within"
+                        };
+                        format!(
+                            "{of} {} {relation} {}, what rounding and the inputs explain",
+                            short(*error),
+                            short(found.bound[i])
+                        )
+                    }
+                };
+                (status, reason)
+            }
+        }
+    }
+}
+
+fn side_info(side: &crate::sides::Side) -> SideInfo {
+    SideInfo {
+        path: side.path.display().to_string(),
+        tensors: side.tensors.len(),
+        tag: side.tag.clone(),
+    }
+}
+
+fn count(rows: &[Row]) -> Counts {
+    let mut c = Counts::default();
+    for row in rows {
+        match row.status {
+            Status::Identical | Status::Agreed | Status::Diverged => c.compared += 1,
+            Status::Incomparable => c.incomparable += 1,
+            Status::MissingInCandidate => c.missing_in_candidate += 1,
+            Status::MissingInReference => c.missing_in_reference += 1,
+            Status::Unreadable => c.unreadable += 1,
+        }
+        c.diverged += usize::from(row.status == Status::Diverged);
+        match row.grade {
+            Some(Grade::Identical) => c.identical += 1,
+            Some(Grade::Excellent) => c.excellent += 1,
+            Some(Grade::Good) => c.good += 1,
+            Some(Grade::Acceptable) => c.acceptable += 1,
+            Some(Grade::Significant) => c.significant += 1,
+            None => {}
+        }
+    }
+    c
+}
+
+fn worst(pair: &Pair) -> Option<Element> {
+    let stats = pair.stats()?;
+    let (r, _) = pair.aligned.as_ref()?;
+    let at = stats.diff.first_non_finite_mismatch.or(stats.diff.worst)?;
+    Some(Element::new(&at, r.info.shape()))
+}
+
+fn metrics(stats: Option<&PairStats>) -> Map<String, Value> {
+    let number = |x: Option<f64>| x.map_or(Value::Null, |x| json!(Real(x)));
+    METRICS
+        .iter()
+        .map(|m| (m.id.to_owned(), number(stats.and_then(|s| (m.value)(s)))))
+        .collect()
+}
+
+fn row_side(
+    tensor: &Tensor,
+    read_as: &Tensor,
+    facts: Option<&compare::Side>,
+    printed: Option<&PrintedStats>,
+) -> RowSide {
+    let shape = if tensor.guess.is_some() {
+        read_as.info.shape()
+    } else {
+        tensor.info.shape()
+    };
+    RowSide {
+        name: tensor.name.clone(),
+        path: tensor.origin.path.display().to_string(),
+        dtype: read_as.info.dtype().name().into(),
+        shape: shape.to_vec(),
+        precision: facts.map(|f| f.precision.name().into()),
+        stats: facts.map(side_stats).or_else(|| printed.map(printed_stats)),
+    }
+}
+
+fn side_stats(s: &compare::Side) -> SideStats {
+    let finite = s.count - s.nan - s.pos_inf - s.neg_inf;
+    let n = finite as f64;
+    let some = |x: f64| (finite > 0).then_some(Real(x));
+    SideStats {
+        count: s.count,
+        mean: some(s.mean),
+        std: some((s.m2 / n).sqrt()),
+        min: some(s.min),
+        max: some(s.max),
+        rms: some(s.l2 / n.sqrt()),
+        nan: s.nan,
+        inf: s.pos_inf + s.neg_inf,
+        zeros: s.zeros,
+    }
+}
+
+fn printed_stats(s: &PrintedStats) -> SideStats {
+    let value = |r: Option<crate::dump::Rounded>| r.map(|r| Real(r.value));
+    SideStats {
+        count: s.count.unwrap_or(0),
+        mean: value(s.mean),
+        std: value(s.std),
+        min: value(s.min),
+        max: value(s.max),
+        rms: None,
+        nan: 0,
+        inf: 0,
+        zeros: 0,
+    }
+}

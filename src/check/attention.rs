@@ -1,0 +1,191 @@
+//! What attention must look like: weights that are distributions and differ, rotation that turns with the position, a context
+//! that sees earlier tokens.
+
+use super::{Check, Finding};
+use crate::diagnose::{Array, Scene, Side};
+use crate::name::{Key, Stage};
+use crate::report::real::short;
+
+/// Rows of attention weights sum to 1.
+pub struct Weights;
+/// RoPE changes Q and K, keeps their norm, and turns further with the position.
+pub struct Rotation;
+/// The context of later tokens depends on earlier ones.
+pub struct Context;
+
+fn at<'a>(
+    scene: &'a Scene<'_>,
+    stages: &'a [Stage],
+) -> impl Iterator<Item = (&'a Key, Array)> + 'a {
+    let keyed =
+        scene.pairs.iter().enumerate().filter(|(_, p)| {
+            p.key.rest.is_empty() && p.key.stage.is_some_and(|s| stages.contains(&s))
+        });
+    keyed.filter_map(|(i, p)| Some((&p.key, scene.load(Side::Reference, i)?)))
+}
+
+impl Check for Weights {
+    fn run(&self, scene: &Scene<'_>) -> Vec<Finding> {
+        at(scene, &[Stage::AttnWeights])
+            .filter(|(_, a)| a.width() > 1)
+            .flat_map(|(key, a)| weights(key, &a))
+            .collect()
+    }
+}
+
+fn weights(key: &Key, a: &Array) -> Vec<Finding> {
+    let mut out = Vec::new();
+    // a row that is all zero or NaN is fully masked padding
+    let live: Vec<&[f64]> = a
+        .rows()
+        .filter(|r| r.iter().any(|x| *x != 0.0 && x.is_finite()))
+        .collect();
+    let worst = live
+        .iter()
+        .map(|r| (r.iter().sum::<f64>() - 1.0).abs())
+        .fold(0.0, f64::max);
+    let negative = live.iter().any(|r| r.iter().any(|x| *x < 0.0));
+    if worst > 2e-2 || negative {
+        let what = if negative {
+            "there are negative weights".into()
+        } else {
+            format!("a row sums to 1 ± {}", short(worst))
+        };
+        out.push(Finding::red(
+            "softmax_not_normalised",
+            key,
+            format!("attention weights are no distribution: {what}"),
+        ));
+    }
+    let used = |r: &[f64]| r.iter().filter(|x| **x > 0.0).count();
+    let wide: Vec<&&[f64]> = live.iter().filter(|r| used(r) > 2).collect();
+    if wide.len() > 1 {
+        let flat = |r: &[f64]| {
+            let n = used(r) as f64;
+            r.iter()
+                .filter(|x| **x > 0.0)
+                .all(|x| (x * n - 1.0).abs() < 1e-3)
+        };
+        if wide.iter().all(|r| flat(r)) {
+            out.push(Finding::red(
+                "attention_uniform",
+                key,
+                "all weights of every row are equal: the scores do not reach the softmax".into(),
+            ));
+        }
+        let peak = |r: &[f64]| {
+            r.iter()
+                .enumerate()
+                .max_by(|x, y| x.1.total_cmp(y.1))
+                .map(|(i, x)| (i, *x))
+        };
+        let peaks: Vec<_> = wide.iter().filter_map(|r| peak(r)).collect();
+        if peaks.iter().all(|(i, x)| *i == peaks[0].0 && *x > 0.999) {
+            out.push(Finding::red(
+                "attention_one_position",
+                key,
+                format!("every row has all its weight on position {}", peaks[0].0),
+            ));
+        }
+    }
+    out
+}
+
+impl Check for Rotation {
+    fn run(&self, scene: &Scene<'_>) -> Vec<Finding> {
+        let mut out = Vec::new();
+        for (rotated, raw) in [(Stage::QRope, Stage::QNorm), (Stage::KRope, Stage::KNorm)] {
+            for (key, after) in at(scene, &[rotated]) {
+                let Some(before) = scene.site(Side::Reference, key).tap(raw) else {
+                    continue;
+                };
+                if before.shape != after.shape || after.shape.len() != 4 || after.shape[1] < 2 {
+                    continue;
+                }
+                out.extend(rotation(key, &before, &after));
+            }
+        }
+        out
+    }
+}
+
+fn rotation(key: &Key, before: &Array, after: &Array) -> Option<Finding> {
+    let change = after.distance(before);
+    if change < 1e-6 {
+        return Some(Finding::red(
+            "rope_missing",
+            key,
+            "equal to its input: RoPE was not applied".into(),
+        ));
+    }
+    let norms = |a: &Array| {
+        Array::new(
+            vec![a.data.len() / a.width()],
+            a.rows()
+                .map(|r| r.iter().map(|x| x * x).sum::<f64>().sqrt())
+                .collect(),
+        )
+    };
+    let kept = norms(after).distance(&norms(before));
+    if kept > 5e-2 {
+        return Some(Finding::red(
+            "rope_norm",
+            key,
+            format!(
+                "norms of the heads change by {} (relative): no rotation",
+                short(kept)
+            ),
+        ));
+    }
+    // mean cosine between input and output per token: the same everywhere when the angle does not depend on the position
+    let [_, tokens, heads, width] = after.shape[..] else {
+        return None;
+    };
+    let cosine = |t: usize| {
+        let row = t * heads * width..(t + 1) * heads * width;
+        let (b, a) = (&before.data[row.clone()], &after.data[row]);
+        let dot: f64 = b.iter().zip(a).map(|(x, y)| x * y).sum();
+        let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>();
+        dot / (norm(b) * norm(a)).sqrt()
+    };
+    let angles: Vec<f64> = (0..tokens)
+        .map(|t| cosine(t).clamp(-1.0, 1.0).acos())
+        .collect();
+    let (low, high) = angles
+        .iter()
+        .fold((f64::MAX, 0.0f64), |(l, h), a| (l.min(*a), h.max(*a)));
+    (high - low < 1e-3 && low > 1e-3).then(|| {
+        Finding::red(
+            "rope_position_constant",
+            key,
+            format!(
+                "every token is turned by {} rad: the position does not advance",
+                short(high)
+            ),
+        )
+    })
+}
+
+impl Check for Context {
+    fn run(&self, scene: &Scene<'_>) -> Vec<Finding> {
+        let blind = |a: &Array| {
+            let &[_, _, queries, keys] = a.shape.as_slice() else {
+                return false;
+            };
+            queries == keys
+                && queries > 2
+                && a.rows().enumerate().all(|(i, r)| r[i % queries] > 0.9999)
+        };
+        at(scene, &[Stage::AttnWeights])
+            .filter(|(_, a)| blind(a))
+            .map(|(key, _)| {
+                Finding::red(
+                    "context_ignored",
+                    key,
+                    "every token attends to itself only: later tokens do not see earlier ones"
+                        .into(),
+                )
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,197 @@
+//! Health of one dump, for a person who has no reference: red flags of single tensors, and the laws its operations obey.
+
+mod attention;
+mod layers;
+mod values;
+
+use crate::diagnose::laws::LAWS;
+use crate::diagnose::{Scene, Side};
+use crate::dump::{Hints, open};
+use crate::name::{Item, Key, keys, order};
+use crate::pairs::{Outcome, Pair};
+use crate::report::Style;
+use crate::sides;
+use anyhow::{Result, bail};
+use serde::Serialize;
+use std::io::Write;
+use std::path::Path;
+
+/// The result of `tdiff check` (schema 1).
+#[derive(Debug, Serialize)]
+pub struct Health {
+    pub schema: u32,
+    pub path: String,
+    pub tensors: usize,
+    pub verdict: &'static str,
+    pub findings: Vec<Finding>,
+    pub laws: Vec<LawFit>,
+    pub exit_code: u8,
+}
+
+/// Something that is wrong (red) or worth knowing (note).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    pub id: &'static str,
+    pub severity: Severity,
+    pub key: String,
+    pub message: String,
+    pub evidence: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Red,
+    Note,
+}
+
+/// A law that was fitted: its parameters, to be held against the model's configuration.
+#[derive(Debug, Serialize)]
+pub struct LawFit {
+    pub law: &'static str,
+    pub key: String,
+    pub fit: serde_json::Map<String, serde_json::Value>,
+    pub text: String,
+    pub residual: f64,
+}
+
+/// One kind of check over the whole dump.
+pub trait Check: Sync {
+    fn run(&self, scene: &Scene<'_>) -> Vec<Finding>;
+}
+
+/// Every check.
+pub const CHECKS: &[&dyn Check] = &[
+    &values::Values,
+    &attention::Weights,
+    &attention::Rotation,
+    &attention::Context,
+    &layers::Identical,
+    &layers::Tokens,
+    &layers::Argmax,
+];
+
+impl Finding {
+    pub fn red(id: &'static str, key: &Key, message: String) -> Finding {
+        Finding {
+            id,
+            severity: Severity::Red,
+            key: key.to_string(),
+            message,
+            evidence: Vec::new(),
+        }
+    }
+
+    pub fn note(id: &'static str, key: &Key, message: String) -> Finding {
+        Finding {
+            severity: Severity::Note,
+            ..Finding::red(id, key, message)
+        }
+    }
+
+    pub fn with(mut self, evidence: String) -> Finding {
+        self.evidence.push(evidence);
+        self
+    }
+}
+
+/// Checks one dump.
+pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
+    let side: sides::Side = open(path, hints)?.into();
+    if side.tensors.is_empty() && side.unreadable.is_empty() {
+        bail!(
+            "{}: no tensors found, {} other files",
+            path.display(),
+            side.ignored
+        );
+    }
+    let entries = side.entries(&[]);
+    let keys = keys(&entries);
+    let items: Vec<Item<'_>> = keys
+        .iter()
+        .zip(&entries)
+        .map(|(key, e)| Item {
+            key,
+            name: e.name,
+            sequence: e.sequence,
+        })
+        .collect();
+    let (sequence, _) = order(&items, None);
+    let pairs: Vec<Pair> = sequence
+        .into_iter()
+        .map(|i| Pair {
+            key: keys[i].clone(),
+            reference: Some(side.tensors[i].clone()),
+            candidate: None,
+            aligned: None,
+            outcome: Outcome::MissingInCandidate,
+            logits: None,
+        })
+        .collect();
+    let unknown = vec![None; pairs.len()];
+    let scene = Scene::new(&pairs, &unknown);
+    let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|c| c.run(&scene)).collect();
+    findings.extend(side.unreadable.iter().map(|e| Finding {
+        id: "unreadable_file",
+        severity: Severity::Red,
+        key: e.tensor_name(path),
+        message: e.to_string(),
+        evidence: vec![],
+    }));
+    findings.sort_by_key(|f| f.severity);
+    let suspicious = findings.iter().any(|f| f.severity == Severity::Red);
+    Ok(Health {
+        schema: 1,
+        path: path.display().to_string(),
+        tensors: pairs.len(),
+        verdict: if suspicious { "suspicious" } else { "healthy" },
+        laws: fits(&scene),
+        findings,
+        exit_code: u8::from(suspicious),
+    })
+}
+
+fn fits(scene: &Scene<'_>) -> Vec<LawFit> {
+    let mut out = Vec::new();
+    for pair in scene.pairs {
+        let Some(stage) = pair.key.stage.filter(|_| pair.key.rest.is_empty()) else {
+            continue;
+        };
+        let site = scene.site(Side::Reference, &pair.key);
+        for law in LAWS.iter().filter(|l| l.outputs().contains(&stage)) {
+            if let Some(fit) = law.fit(&site, stage) {
+                let parameters = fit
+                    .parameters
+                    .into_iter()
+                    .map(|(k, v)| (k.to_owned(), v))
+                    .collect();
+                out.push(LawFit {
+                    law: law.id(),
+                    key: pair.key.to_string(),
+                    fit: parameters,
+                    text: fit.text,
+                    residual: fit.residual,
+                });
+            }
+        }
+    }
+    out
+}
+
+/// `tdiff check`: exit code 1 on red flags.
+pub fn execute(
+    path: &Path,
+    hints: &Hints,
+    json: bool,
+    style: &Style,
+    out: &mut dyn Write,
+) -> Result<u8> {
+    let health = check(path, hints)?;
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &health)?;
+        writeln!(out)?;
+    } else {
+        crate::report::health::write(&health, style, out)?;
+    }
+    Ok(health.exit_code)
+}

@@ -1,0 +1,124 @@
+//! Red flags of single tensors: NaN, infinities, zeros, constants, values out of any sane range.
+
+use super::{Check, Finding};
+use crate::compare::summarise::{Summary, summarise};
+use crate::diagnose::{Scene, Side};
+use crate::dump::Payload;
+use crate::name::Stage;
+use crate::report::real::short;
+
+pub struct Values;
+
+/// Q, K and V beyond this are no activations of a working model.
+const LARGE: f64 = 1000.0;
+
+impl Check for Values {
+    fn run(&self, scene: &Scene<'_>) -> Vec<Finding> {
+        let tensors = scene
+            .pairs
+            .iter()
+            .enumerate()
+            .filter_map(|(i, p)| Some((i, p, p.reference.as_ref()?)));
+        let mut out = Vec::new();
+        for (i, pair, tensor) in tensors {
+            if matches!(tensor.payload, Payload::Statistics)
+                || tensor.info.is_empty()
+                || tensor.info.dtype().is_exact()
+            {
+                continue;
+            }
+            let Ok(s) = summarise(tensor) else { continue };
+            let masked = matches!(
+                pair.key.stage,
+                Some(Stage::AttnScores | Stage::AttnQk | Stage::AttentionMask)
+            );
+            let key = &pair.key;
+            if s.nan > 0 {
+                out.push(Finding::red(
+                    "nan",
+                    key,
+                    format!("{} of {} values are NaN", s.nan, s.count),
+                ));
+            }
+            if s.inf > 0 && !masked {
+                out.push(Finding::red(
+                    "inf",
+                    key,
+                    format!("{} of {} values are infinite", s.inf, s.count),
+                ));
+            }
+            out.extend(range(scene, i, &s));
+        }
+        out
+    }
+}
+
+fn range(scene: &Scene<'_>, i: usize, s: &Summary) -> Option<Finding> {
+    let key = &scene.pairs[i].key;
+    let (min, max) = (s.min?, s.max?);
+    let largest = max.abs().max(min.abs());
+    if largest == 0.0 {
+        let cache = key.step.is_some_and(|s| s > 0)
+            && matches!(key.stage, Some(Stage::KProj | Stage::VProj | Stage::KRope));
+        let id = if cache { "kv_cache_zeros" } else { "all_zeros" };
+        return Some(Finding::red(
+            id,
+            key,
+            format!("all {} values are zero", s.count),
+        ));
+    }
+    if min == max && s.count > 1 {
+        return Some(Finding::red(
+            "constant",
+            key,
+            format!("all {} values are {}", s.count, short(min)),
+        ));
+    }
+    if largest <= LARGE {
+        return None;
+    }
+    use Stage::*;
+    match key.stage? {
+        QProj | KProj | VProj | QNorm | KNorm | QRope | KRope | QkvProj => Some(Finding::red(
+            "large_values",
+            key,
+            format!(
+                "largest |value| is {}, sane projections stay below {LARGE}",
+                short(largest)
+            ),
+        )),
+        Input | AttnResidual | MlpResidual | Output | Embed => {
+            let array = scene.load(Side::Reference, i)?;
+            let width = array.width();
+            let mut channels: Vec<usize> = array
+                .data
+                .iter()
+                .enumerate()
+                .filter(|(_, x)| x.abs() > LARGE)
+                .map(|(at, _)| at % width)
+                .collect();
+            channels.sort_unstable();
+            channels.dedup();
+            let where_ = format!("{} of {width} channels beyond {LARGE}", channels.len());
+            Some(if channels.len() * 100 <= width.max(100) {
+                Finding::note(
+                    "large_values",
+                    key,
+                    format!(
+                        "largest |value| is {}: a massive channel, normal in trained models",
+                        short(largest)
+                    ),
+                )
+                .with(where_)
+            } else {
+                Finding::red(
+                    "large_values",
+                    key,
+                    format!("largest |value| is {}", short(largest)),
+                )
+                .with(where_)
+            })
+        }
+        _ => None,
+    }
+}

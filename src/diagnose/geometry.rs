@@ -1,0 +1,264 @@
+//! Sizes of the model, inferred from the shapes of both dumps, and the canonical axes that follow.
+
+use super::flat;
+use super::scene::{Array, Geometry, LIMIT};
+use crate::dump::Tensor;
+use crate::name::{Key, Stage};
+use crate::pairs::Pair;
+use std::collections::BTreeMap;
+
+/// How a stage's axes are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axes {
+    /// `[batch, token, feature]`
+    Stream,
+    /// `[batch, token, head, channel]`
+    Heads,
+    /// `[batch, head, query, key]`
+    Scores,
+    /// `[batch, token]`
+    Ids,
+}
+
+impl Axes {
+    pub fn of(stage: Stage) -> Axes {
+        use Stage::*;
+        match stage {
+            InputIds | PositionIds | AttentionMask => Axes::Ids,
+            QProj | KProj | VProj | QNorm | KNorm | QRope | KRope | AttnCtx => Axes::Heads,
+            AttnQk | AttnScores | AttnWeights => Axes::Scores,
+            _ => Axes::Stream,
+        }
+    }
+}
+
+impl Geometry {
+    /// Reads the sizes off the shapes; what no shape tells stays `None`.
+    pub fn infer(pairs: &[Pair]) -> Geometry {
+        let shapes: Vec<(&Key, Stage, Vec<usize>)> = pairs
+            .iter()
+            .filter_map(|p| {
+                let t = p
+                    .aligned
+                    .as_ref()
+                    .map(|(r, _)| r)
+                    .or(p.reference.as_ref())
+                    .or(p.candidate.as_ref())?;
+                Some((&p.key, p.key.stage?, t.info.shape().to_vec()))
+            })
+            .collect();
+        let mut g = Geometry::default();
+        use Stage::*;
+        let stream = [
+            TokEmbed,
+            Embed,
+            Input,
+            AttnNorm,
+            OProj,
+            AttnResidual,
+            AttnOutNorm,
+            MlpNorm,
+            DownProj,
+            Output,
+            FinalNorm,
+        ];
+        let of_stream = || {
+            shapes
+                .iter()
+                .filter(|(_, s, shape)| stream.contains(s) && shape.len() >= 2)
+        };
+        g.hidden = most_common(of_stream().map(|(_, _, shape)| shape[shape.len() - 1]));
+        let scores = |key: &Key| {
+            let found = shapes.iter().find(|(k, s, shape)| {
+                k.step == key.step && Axes::of(*s) == Axes::Scores && shape.len() >= 3
+            })?;
+            Some(found.2.clone())
+        };
+        for (key, _, shape) in
+            of_stream().filter(|(_, _, shape)| Some(shape[shape.len() - 1]) == g.hidden)
+        {
+            let tokens: usize = shape[..shape.len() - 1].iter().product();
+            let (batch, seq) = match (shape.len(), scores(key)) {
+                (3, _) => (shape[0], shape[1]),
+                (2, Some(s)) if s.len() == 4 && s[0] * s[2] == tokens => (s[0], s[2]),
+                _ => (1, tokens),
+            };
+            let known = g.steps.entry(key.step).or_insert((batch, seq));
+            // the fullest tensor of the step counts: the last layer may hold the last token only
+            if known.0 * known.1 < batch * seq {
+                *known = (batch, seq);
+            }
+        }
+        if g.hidden.is_none()
+            && let Some((tokens, width)) = flat::tokens_and_width(pairs)
+        {
+            g.hidden = Some(width);
+            g.steps
+                .extend(pairs.iter().map(|p| (p.key.step, (1, tokens))));
+        }
+        g.heads_from(&shapes);
+        g
+    }
+
+    fn heads_from(&mut self, shapes: &[(&Key, Stage, Vec<usize>)]) {
+        use Stage::*;
+        let features = |stages: &[Stage]| {
+            most_common(
+                shapes
+                    .iter()
+                    .filter(|(_, s, _)| stages.contains(s))
+                    .filter_map(|(k, _, shape)| {
+                        let (b, s) = self.steps.get(&k.step)?;
+                        let n: usize = shape.iter().product();
+                        n.is_multiple_of(b * s).then_some(n / (b * s))
+                    }),
+            )
+        };
+        let q = features(&[QProj, QNorm, QRope, AttnCtx]);
+        let k = features(&[KProj, VProj, KNorm, KRope]);
+        let last_of_four = |stages: &[Stage]| {
+            most_common(
+                shapes
+                    .iter()
+                    .filter(|(_, s, shape)| stages.contains(s) && shape.len() >= 3)
+                    .filter_map(|(key, _, shape)| {
+                        let (b, s) = *self.steps.get(&key.step)?;
+                        let d = shape[shape.len() - 1];
+                        let inner: usize = shape[..shape.len() - 1].iter().product();
+                        // [B, S, features] is no split into heads
+                        (inner != b * s && inner.is_multiple_of(b * s)).then_some(d)
+                    }),
+            )
+        };
+        let score_heads = most_common(
+            shapes
+                .iter()
+                .filter(|(_, s, _)| Axes::of(*s) == Axes::Scores)
+                .filter_map(|(_, _, shape)| match shape.len() {
+                    4 => Some(shape[1]),
+                    3 => Some(shape[0]),
+                    _ => None,
+                }),
+        );
+        self.head_dim = last_of_four(&[QRope, KRope, QNorm, KNorm, QProj, KProj, VProj, AttnCtx])
+            .or_else(|| Some(q? / score_heads?).filter(|d| *d > 0));
+        self.heads = score_heads.or_else(|| Some(q? / self.head_dim?));
+        self.kv_heads = self
+            .head_dim
+            .and_then(|d| k.filter(|k| k % d == 0).map(|k| k / d));
+    }
+
+    /// The tensor cut to its first tokens when it holds more than [`LIMIT`] elements.
+    pub fn cut(&self, key: &Key, tensor: &Tensor) -> Option<Tensor> {
+        if tensor.info.len() <= LIMIT {
+            return None;
+        }
+        let (batch, seq) = *self.steps.get(&key.step)?;
+        // one number for the whole step, so that all taps are cut alike
+        let widest = self.hidden? * 8;
+        let keep = (LIMIT / widest.max(1)).clamp(32, 1024).min(seq);
+        let shape = tensor.info.shape();
+        let scores = Axes::of(key.stage?) == Axes::Scores;
+        let mut cut = shape.to_vec();
+        for (axis, n) in cut.iter_mut().enumerate() {
+            let last = axis + 1 == shape.len();
+            if *n == seq && (!last || scores) {
+                *n = keep;
+            } else if axis == 0 && *n == batch {
+                *n = 1;
+            }
+        }
+        let info = crate::dump::TensorInfo::strided(
+            tensor.info.dtype(),
+            cut,
+            tensor.info.strides().to_vec(),
+        )
+        .ok()?;
+        Some(Tensor {
+            info,
+            ..tensor.clone()
+        })
+    }
+
+    /// Brings an array to the canonical axes of its stage; arrays that do not fit keep their shape.
+    pub fn canonical(&self, key: &Key, array: Array) -> Array {
+        let (Some(stage), Some(&(batch, seq))) = (key.stage, self.steps.get(&key.step)) else {
+            return array;
+        };
+        let n = array.data.len();
+        let dims: Vec<usize> = array.shape.iter().copied().filter(|&d| d != 1).collect();
+        let reshape = |shape: Vec<usize>| Array {
+            shape,
+            data: array.data.clone(),
+        };
+        match Axes::of(stage) {
+            Axes::Ids if n == batch * seq => reshape(vec![batch, seq]),
+            Axes::Stream if n.is_multiple_of(batch * seq) && n > 0 => {
+                reshape(vec![batch, seq, n / (batch * seq)])
+            }
+            Axes::Scores => match (array.shape.len(), self.heads) {
+                (4, _) => array,
+                (3, _) => reshape([&[1], &array.shape[..]].concat()),
+                (_, Some(h)) if n.is_multiple_of(batch * h * seq) => {
+                    reshape(vec![batch, h, seq, n / (batch * h * seq)])
+                }
+                _ => array,
+            },
+            Axes::Heads if n.is_multiple_of(batch * seq) && n > 0 => {
+                let features = n / (batch * seq);
+                let Some(d) = self.head_dim.filter(|d| features.is_multiple_of(*d)) else {
+                    return reshape(vec![batch, seq, 1, features]);
+                };
+                let h = features / d;
+                let heads_first = dims.ends_with(&squeezed(&[h, seq, d]))
+                    && h > 1
+                    && seq > 1
+                    && (h != seq || transposed_by_habit(stage));
+                if heads_first {
+                    reshape(vec![batch, h, seq, d]).swap_middle()
+                } else {
+                    reshape(vec![batch, seq, h, d])
+                }
+            }
+            _ => array,
+        }
+    }
+}
+
+fn squeezed(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|&d| d != 1).collect()
+}
+
+/// With as many tokens as heads the shape does not tell: rotated Q and K are usually taken after the transposition to
+/// [batch, head, token, channel], projections before.
+fn transposed_by_habit(stage: Stage) -> bool {
+    matches!(stage, Stage::QRope | Stage::KRope)
+}
+
+impl Array {
+    /// Exchanges the two middle axes of four.
+    pub fn swap_middle(&self) -> Array {
+        let &[a, b, c, d] = self.shape.as_slice() else {
+            return self.clone();
+        };
+        let mut data = Vec::with_capacity(self.data.len());
+        for i in 0..a {
+            for k in 0..c {
+                for j in 0..b {
+                    let at = ((i * b + j) * c + k) * d;
+                    data.extend_from_slice(&self.data[at..at + d]);
+                }
+            }
+        }
+        Array::new(vec![a, c, b, d], data)
+    }
+}
+
+fn most_common(values: impl Iterator<Item = usize>) -> Option<usize> {
+    let mut counts = BTreeMap::new();
+    values.for_each(|v| *counts.entry(v).or_insert(0usize) += 1);
+    counts
+        .into_iter()
+        .max_by_key(|(value, count)| (*count, std::cmp::Reverse(*value)))
+        .map(|(value, _)| value)
+}

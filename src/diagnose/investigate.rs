@@ -1,0 +1,383 @@
+//! From origins to causes: what is excused as a layout, what is the pair's own noise, what remains and why.
+
+use super::causes::{find, hint};
+use super::laws::LAWS;
+use super::relations::{Case, RELATIONS, noise, permute};
+use super::{Scene, Side, Suspicion, confidence};
+use crate::dump::Payload;
+use crate::judge::Finding;
+use crate::localise::{Graph, Localisation, localise};
+use crate::pairs::{Outcome, Pair};
+use crate::report::{Diagnosis, Note};
+
+/// Everything the report needs to know about causes.
+#[derive(Debug, Default)]
+pub struct Conclusion {
+    pub localisation: Localisation,
+    pub diagnosis: Vec<Diagnosis>,
+    pub notes: Vec<Note>,
+    /// For pairs that agree after a layout is undone: how.
+    pub excuses: Vec<Option<String>>,
+}
+
+/// Hypotheses shown for one place.
+const MOST: usize = 4;
+/// Below this a hypothesis explains too little to be named.
+const WORTH_NAMING: f64 = 0.25;
+/// A hypothesis that explains this much makes a difference a fault, not noise.
+const EXPLAINS: f64 = 0.5;
+/// A layout relation is exact when it leaves nothing but rounding.
+const EXACT: f64 = 0.97;
+/// Rounding noise of an unknown arithmetic is accepted up to this relative error.
+const NOISE_LIMIT: f64 = 0.25;
+/// Places beside the first divergence that are searched for further faults.
+const FURTHER: usize = 48;
+
+/// Causes that are another layout of the same values.
+const LAYOUTS: &[&str] = &[
+    "layout_permuted",
+    "qk_weight_permuted",
+    "channel_permuted",
+    "batch_permuted",
+    "sequence_padded",
+    "last_token_only",
+    "dump_point",
+    "missing_batch_dim",
+    "mask_fill",
+    "pad_rows_differ",
+];
+
+/// Causes that describe the difference without naming what makes it: any sharper cause that explains as much comes first.
+const DESCRIPTIONS: &[&str] = &[
+    "channel_scale",
+    "row_scale",
+    "scale_factor",
+    "channel_permuted",
+    "slice_differs",
+    "same_magnitude_unrelated",
+    "sequence_reversed",
+    "sign_flipped",
+];
+/// What a description is set back by.
+const DESCRIBED: f64 = 0.1;
+
+/// Localises, tests hypotheses at the origins, and repeats while an origin turns out to be a layout or noise.
+pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) -> Conclusion {
+    let errors: Vec<Option<f64>> = findings
+        .iter()
+        .map(|f| f.as_ref().map(Finding::error))
+        .collect();
+    let scene = Scene::new(pairs, &errors);
+    let mut known = Known {
+        noise: 0.0,
+        excuses: vec![None; pairs.len()],
+        notes: Vec::new(),
+    };
+    let mut suspicions: Vec<Vec<Suspicion>> = vec![Vec::new(); pairs.len()];
+    let mut tested = vec![false; pairs.len()];
+    let localisation = loop {
+        let excused: Vec<bool> = known.excuses.iter().map(Option::is_some).collect();
+        let found = localise(findings, graph, known.noise, &excused);
+        let origins: Vec<usize> = (0..pairs.len()).filter(|&i| found.origin[i]).collect();
+        for &i in &origins {
+            if !std::mem::replace(&mut tested[i], true) {
+                suspicions[i] = suspect(&scene, i, found.bound[i]);
+            }
+        }
+        if !known.learn(&scene, &found, &origins, &suspicions, graph) {
+            break found;
+        }
+    };
+    let mut diagnosis = conclude(pairs, &localisation, &suspicions);
+    further(&scene, &localisation, &mut diagnosis);
+    known.notes.extend(sampled_note(&scene));
+    Conclusion {
+        localisation,
+        diagnosis,
+        notes: known.notes,
+        excuses: known.excuses,
+    }
+}
+
+/// What is learned about the pair of dumps on the way.
+struct Known {
+    noise: f64,
+    excuses: Vec<Option<String>>,
+    notes: Vec<Note>,
+}
+
+impl Known {
+    /// Excuses layouts that heal and accepts noise; whether anything was learned.
+    fn learn(
+        &mut self,
+        scene: &Scene<'_>,
+        found: &Localisation,
+        origins: &[usize],
+        suspicions: &[Vec<Suspicion>],
+        graph: &Graph,
+    ) -> bool {
+        let mut learned = false;
+        for &i in origins {
+            let layout = suspicions[i]
+                .iter()
+                .find(|s| LAYOUTS.contains(&s.cause) && weight(s, found.bound[i]) > EXACT);
+            if let (Some(s), true) = (layout, found.healed[i]) {
+                self.excuses[i] = Some(s.title.clone());
+                self.note(
+                    s.cause,
+                    format!("{}: {}", s.key, s.title),
+                    s.key.to_string(),
+                );
+                learned = true;
+            }
+        }
+        if learned {
+            return true;
+        }
+        let noise = self.shared_noise(scene, found, origins, suspicions, graph);
+        if let Some((level, key)) = noise {
+            self.noise = level;
+            self.note(
+                "coarser_arithmetic",
+                format!("from {key} on the difference looks like rounding of a coarser arithmetic (relative error {}, unbiased, spread evenly): taken as this pair's noise", crate::report::real::short(level)),
+                key,
+            );
+            learned = true;
+        }
+        learned
+    }
+
+    /// The noise level when all first origins look like rounding of a coarser arithmetic and nothing explains them.
+    fn shared_noise(
+        &self,
+        scene: &Scene<'_>,
+        found: &Localisation,
+        origins: &[usize],
+        suspicions: &[Vec<Suspicion>],
+        graph: &Graph,
+    ) -> Option<(f64, String)> {
+        let &first = origins.first()?;
+        // operations that share their inputs with the first origin stand or fall together
+        let peers: Vec<usize> = (0..graph.parents.len())
+            .filter(|&i| graph.parents[i] == graph.parents[first] && scene.errors[i].is_some())
+            .collect();
+        let mut level: f64 = 0.0;
+        for &i in &peers {
+            let error = scene.errors[i]?;
+            if i != first && !found.diverged[i] {
+                continue;
+            }
+            let explained = suspicions[i]
+                .iter()
+                .any(|s| weight(s, found.bound[i]) > EXPLAINS);
+            if error > NOISE_LIMIT || explained || !is_noise(scene, i, found.bound[i]) {
+                return None;
+            }
+            level = level.max(error);
+        }
+        let quiet = peers.iter().filter(|&&i| !found.diverged[i]).count();
+        let alone = quiet > 0 && peers.len() > 1;
+        if alone {
+            return None;
+        }
+        Some((level, scene.pairs[first].key.to_string()))
+    }
+
+    fn note(&mut self, id: &str, message: String, key: String) {
+        self.notes.push(Note {
+            id: id.into(),
+            message,
+            tensors: vec![key],
+        });
+    }
+}
+
+fn is_noise(scene: &Scene<'_>, i: usize, bound: f64) -> bool {
+    with_case(scene, i, bound, |case| {
+        noise::is_rounding_like(case).is_some()
+    })
+    .unwrap_or(false)
+}
+
+fn with_case<T>(
+    scene: &Scene<'_>,
+    i: usize,
+    bound: f64,
+    f: impl FnOnce(&Case<'_>) -> T,
+) -> Option<T> {
+    let pair = &scene.pairs[i];
+    pair.stats()?;
+    let reference = scene.load(Side::Reference, i)?;
+    let candidate = scene.load(Side::Candidate, i)?;
+    let case = Case {
+        scene,
+        key: &pair.key,
+        reference: &reference,
+        candidate: &candidate,
+        error: scene.errors[i]?,
+        noise: bound,
+    };
+    Some(f(&case))
+}
+
+/// Every hypothesis about one place that explains something, the best first, one per cause.
+fn suspect(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
+    let test = |case: &Case<'_>| {
+        RELATIONS
+            .iter()
+            .flat_map(|r| r.test(case))
+            .collect::<Vec<_>>()
+    };
+    let mut all = if is_partial(&scene.pairs[i]) {
+        known_part(scene, i, bound).unwrap_or_default()
+    } else {
+        with_case(scene, i, bound, test).unwrap_or_default()
+    };
+    all.extend(lawful(scene, i, bound));
+    rank(&mut all, bound);
+    all
+}
+
+fn is_partial(pair: &Pair) -> bool {
+    pair.aligned.as_ref().is_some_and(|(r, c)| {
+        [r, c]
+            .iter()
+            .any(|t| matches!(t.payload, Payload::Partial(_)))
+    })
+}
+
+/// What can be tested when only some elements are known.
+fn known_part(scene: &Scene<'_>, i: usize, bound: f64) -> Option<Vec<Suspicion>> {
+    let reference = scene.load_known(Side::Reference, i)?;
+    let candidate = scene.load_known(Side::Candidate, i)?;
+    let case = Case {
+        scene,
+        key: &scene.pairs[i].key,
+        reference: &reference,
+        candidate: &candidate,
+        error: scene.errors[i]?,
+        noise: bound,
+    };
+    Some(permute::within_heads(&case))
+}
+
+fn lawful(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
+    let key = &scene.pairs[i].key;
+    let Some(stage) = key.stage.filter(|_| key.rest.is_empty()) else {
+        return Vec::new();
+    };
+    let (r, c) = (
+        scene.site(Side::Reference, key),
+        scene.site(Side::Candidate, key),
+    );
+    LAWS.iter()
+        .filter(|law| law.outputs().contains(&stage))
+        .flat_map(|law| law.diagnose(&r, &c, stage, bound))
+        .collect()
+}
+
+fn weight(s: &Suspicion, bound: f64) -> f64 {
+    confidence(s.before, s.after, bound)
+}
+
+fn rank(all: &mut Vec<Suspicion>, bound: f64) {
+    all.retain(|s| weight(s, bound) >= WORTH_NAMING);
+    let value = |s: &Suspicion| {
+        let set_back = if DESCRIPTIONS.contains(&s.cause) {
+            DESCRIBED
+        } else {
+            0.0
+        };
+        weight(s, bound) - set_back
+    };
+    all.sort_by(|a, b| value(b).total_cmp(&value(a)));
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|s| seen.insert(s.cause));
+}
+
+/// The causes at the origins, the first divergence first.
+fn conclude(pairs: &[Pair], found: &Localisation, suspicions: &[Vec<Suspicion>]) -> Vec<Diagnosis> {
+    let Some(first) = found.first() else {
+        return Vec::new();
+    };
+    let mut out: Vec<Diagnosis> = Vec::new();
+    let others = (0..pairs.len()).filter(|&i| found.origin[i] && i != first);
+    for i in std::iter::once(first).chain(others) {
+        let bound = found.bound[i];
+        for s in suspicions[i].iter().take(if i == first { MOST } else { 1 }) {
+            match out.iter_mut().find(|d| d.id == s.cause) {
+                Some(known) if known.key != s.key.to_string() => {
+                    known.evidence.push(format!("the same at {}", s.key))
+                }
+                Some(_) => {}
+                None => out.push(diagnosis(s, weight(s, bound))),
+            }
+        }
+        if i == first && out.is_empty() {
+            out.push(unexplained(&pairs[i]));
+        }
+    }
+    // the order says what to look at first: no entry claims more than the one before it
+    for i in 1..out.len() {
+        out[i].confidence = out[i].confidence.min(out[i - 1].confidence);
+    }
+    out
+}
+
+fn diagnosis(s: &Suspicion, confidence: f64) -> Diagnosis {
+    Diagnosis {
+        id: s.cause.into(),
+        title: s.title.clone(),
+        key: s.key.to_string(),
+        confidence,
+        evidence: s.evidence.clone(),
+        advice: find(s.cause).map_or(String::new(), |c| c.change.to_owned()),
+    }
+}
+
+fn unexplained(pair: &Pair) -> Diagnosis {
+    let hint = pair.key.stage.map_or(
+        "compare what computes this tensor on both sides, and its weights",
+        hint,
+    );
+    let fact = match &pair.outcome {
+        Outcome::Incomparable(why) => why.clone(),
+        _ => "no known cause explains it: every tested hypothesis leaves the difference as it is"
+            .into(),
+    };
+    Diagnosis {
+        id: "unexplained".into(),
+        title: format!("no known cause explains it; {hint}"),
+        key: pair.key.to_string(),
+        confidence: 0.2,
+        evidence: vec![fact],
+        advice: hint.to_owned(),
+    }
+}
+
+/// Independent faults behind the first: laws use each side's own inputs, so inherited error does not hide them.
+fn further(scene: &Scene<'_>, found: &Localisation, out: &mut Vec<Diagnosis>) {
+    let behind = (0..scene.pairs.len()).filter(|&i| found.diverged[i] && !found.origin[i]);
+    for i in behind.take(FURTHER) {
+        for s in lawful(scene, i, found.bound[i]) {
+            let weight = weight(&s, found.bound[i]);
+            if weight < 0.9 || out.iter().any(|d| d.id == s.cause) {
+                continue;
+            }
+            let ceiling = out.last().map_or(1.0, |d| d.confidence);
+            out.push(diagnosis(&s, weight.min(ceiling)));
+        }
+    }
+}
+
+fn sampled_note(scene: &Scene<'_>) -> Option<Note> {
+    let tensors = scene.sampled();
+    (!tensors.is_empty()).then(|| Note {
+        id: "sampled".into(),
+        message: format!(
+            "{} large tensors: causes were tested on their first tokens",
+            tensors.len()
+        ),
+        tensors,
+    })
+}

@@ -1,0 +1,298 @@
+//! Attention from Q, K and V to the context: scores, weights, context.
+//!
+//! softmax(scale · Q·Kᵀ + mask) · V is computed again from what was dumped before it, and the parameters under which it gives what
+//! was dumped after it are searched for on each side (Vaswani et al., <https://arxiv.org/abs/1706.03762>; grouped heads: Ainslie
+//! et al., <https://arxiv.org/abs/2305.13245>).
+
+pub mod cache;
+pub mod context;
+mod difference;
+pub mod mask;
+pub mod padding;
+pub mod replay;
+pub mod scores;
+mod search;
+pub mod setting;
+pub mod softmax;
+
+use super::rope::rotation::Rotation;
+use super::{Fit, rope};
+use crate::diagnose::{Array, Site, Suspicion};
+use crate::name::Stage;
+use mask::Sight;
+use replay::{Sample, Source, Target, Task};
+use search::Fitted;
+
+/// What an output is computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum From {
+    Weights,
+    Scores(Stage),
+    /// q_rope and k_rope.
+    Rotated,
+    /// q_proj and k_proj (normed, where they are): a rotation may lie between.
+    Raw,
+}
+
+impl From {
+    fn text(self) -> &'static str {
+        match self {
+            From::Weights => "attn_weights",
+            From::Scores(stage) => stage.name(),
+            From::Rotated => "q_rope, k_rope",
+            From::Raw => "q_proj, k_proj",
+        }
+    }
+
+    /// For an output, the nearest inputs first.
+    fn choices(output: Stage) -> &'static [From] {
+        const SCORES: [From; 2] = [From::Scores(Stage::AttnScores), From::Scores(Stage::AttnQk)];
+        match output {
+            Stage::AttnCtx => &[
+                From::Weights,
+                SCORES[0],
+                SCORES[1],
+                From::Rotated,
+                From::Raw,
+            ],
+            Stage::AttnWeights => &[SCORES[0], SCORES[1], From::Rotated, From::Raw],
+            _ => &[From::Rotated, From::Raw],
+        }
+    }
+}
+
+/// One side's fit with the task it was found on.
+pub(super) struct Found {
+    pub task: Task,
+    pub fitted: Fitted,
+    pub from: From,
+}
+
+/// The fit of one side by its nearest inputs.
+fn own(site: &Site<'_>, output: Stage) -> Option<Found> {
+    From::choices(output).iter().find_map(|&from| {
+        let task = task(site, site, output, from)?;
+        let fitted = search::fit(&task, None, 3e-6)?;
+        Some(Found { task, fitted, from })
+    })
+}
+
+/// The rotation between raw Q, K and what follows, where only that explains it.
+pub(super) fn rotation(site: &Site<'_>) -> Option<Rotation> {
+    let outputs = [Stage::AttnScores, Stage::AttnWeights, Stage::AttnCtx];
+    outputs.iter().find_map(|&output| {
+        let task = task(site, site, output, From::Raw)?;
+        search::fit(&task, None, 3e-6)?.setting.rotation
+    })
+}
+
+fn lawful(site: &Site<'_>, output: Stage) -> Option<Fit> {
+    let found = own(site, output)?;
+    let s = &found.fitted.setting;
+    let mut parameters: Vec<(&'static str, serde_json::Value)> =
+        vec![("from", found.from.text().into())];
+    if found.from != From::Weights {
+        parameters.push(("scale", s.scale.into()));
+        parameters.push(("softcap", s.cap.into()));
+    }
+    if output != Stage::AttnScores && output != Stage::AttnQk || found.task.seen.is_some() {
+        parameters.push(("mask", s.mask.text().into()));
+    }
+    parameters.push(("kv_of_head", s.kv_of.clone().into()));
+    Some(Fit {
+        text: difference::described(&found, output),
+        parameters,
+        residual: found.fitted.residual,
+    })
+}
+
+/// Fits both sides from the same inputs, the nearest ones for which both fits hold, and compares the fits.
+fn diagnose(
+    reference: &Site<'_>,
+    candidate: &Site<'_>,
+    output: Stage,
+    noise: f64,
+) -> Vec<Suspicion> {
+    for &from in From::choices(output) {
+        let Some(rt) = task(reference, candidate, output, from) else {
+            continue;
+        };
+        let Some(ct) = task(candidate, reference, output, from) else {
+            continue;
+        };
+        let Some(rf) = search::fit(&rt, None, noise) else {
+            continue;
+        };
+        let Some(cf) = search::fit(&ct, Some(&rf.setting), noise) else {
+            continue;
+        };
+        let r = Found {
+            task: rt,
+            fitted: rf,
+            from,
+        };
+        let c = Found {
+            task: ct,
+            fitted: cf,
+            from,
+        };
+        return difference::suspicions(candidate, output, &r, &c, noise);
+    }
+    Vec::new()
+}
+
+/// The replay of `output` from `from`, on `site`; Q and K that it lacks are borrowed from `other` for [`From::Raw`].
+fn task(site: &Site<'_>, other: &Site<'_>, output: Stage, from: From) -> Option<Task> {
+    let (source, raw) = match from {
+        From::Weights => (Source::Weights(site.dumped(Stage::AttnWeights)?), false),
+        From::Scores(stage) => (Source::Scores(site.dumped(stage)?), false),
+        From::Rotated => {
+            let q = rope::rotated(site, Stage::QRope)?;
+            let k = with_past(site, Stage::KRope)?;
+            (Source::Heads { q, k }, false)
+        }
+        From::Raw => {
+            let q = site.tap(Stage::QNorm).or_else(|| other.tap(Stage::QNorm))?;
+            let k = with_past(site, Stage::KNorm).or_else(|| with_past(other, Stage::KNorm))?;
+            (Source::Heads { q, k }, true)
+        }
+    };
+    let target = match output {
+        Stage::AttnCtx => Target::Context {
+            context: site.dumped(Stage::AttnCtx)?,
+            v: with_past(site, Stage::VProj)?,
+        },
+        Stage::AttnWeights => Target::Weights(site.dumped(output)?),
+        _ => Target::Scores(site.dumped(output)?),
+    };
+    assembled(site, source, target, raw)
+}
+
+/// Checks that all sizes fit together.
+fn assembled(site: &Site<'_>, source: Source, target: Target, raw: bool) -> Option<Task> {
+    let four = |a: &Array| <[usize; 4]>::try_from(a.shape.as_slice()).ok();
+    let first = rope::start(site);
+    let (batch, heads, queries, mut keys);
+    let (mut kv_heads, mut channels) = (1, 1);
+    match &source {
+        Source::Heads { q, k } => {
+            [batch, queries, heads, channels] = four(q)?;
+            let [b, n, g, d] = four(k)?;
+            if b != batch || d != channels {
+                return None;
+            }
+            (kv_heads, keys) = (g, n);
+        }
+        Source::Scores(a) | Source::Weights(a) => [batch, heads, queries, keys] = four(a)?,
+    }
+    match &target {
+        Target::Scores(a) | Target::Weights(a) => {
+            let [b, h, q, n] = four(a)?;
+            if (b, h, q) != (batch, heads, queries) {
+                return None;
+            }
+            keys = keys.min(n);
+        }
+        Target::Context { context, v } => {
+            let [b, n, g, d] = four(v)?;
+            if b != batch || context.data.len() != batch * queries * heads * d {
+                return None;
+            }
+            if matches!(source, Source::Heads { .. }) && (g, d, n) != (kv_heads, channels, keys) {
+                return None;
+            }
+            if n > keys {
+                return None;
+            }
+            (kv_heads, channels, keys) = (g, d, n);
+        }
+    }
+    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) || batch * heads * queries * keys == 0 {
+        return None;
+    }
+    if let Source::Heads { k, .. } = &source
+        && k.shape.get(1) != Some(&keys)
+    {
+        return None;
+    }
+    let seen = match &target {
+        Target::Scores(a) => Sight::of_scores(a, first).map(|s| s.mask()),
+        Target::Weights(a) => Sight::of_weights(a, first).map(|s| s.mask()),
+        Target::Context { .. } => None,
+    };
+    let padding = site.dumped(Stage::AttentionMask).and_then(|m| {
+        let rows = m.shape.first() == Some(&batch) && m.width() == keys;
+        rows.then(|| {
+            m.rows()
+                .map(|r| r.iter().map(|x| *x == 0.0).collect())
+                .collect()
+        })
+    });
+    Some(Task {
+        sample: Sample::of(batch, heads, queries, keys, channels),
+        source,
+        target,
+        batch,
+        heads,
+        kv_heads,
+        channels,
+        queries,
+        keys,
+        first,
+        raw,
+        seen,
+        padding,
+    })
+}
+
+/// Keys or values of all steps up to this one, `[batch, token, head, channel]`.
+fn with_past(site: &Site<'_>, stage: Stage) -> Option<Array> {
+    let at = |site: &Site<'_>| match stage {
+        Stage::KRope => rope::rotated(site, stage),
+        _ => site.tap(stage),
+    };
+    let now = at(site)?;
+    let Some(step) = site.step.filter(|_| rope::start(site) > 0) else {
+        return Some(now);
+    };
+    let mut steps: Vec<u32> = site
+        .scene
+        .geometry
+        .steps
+        .keys()
+        .filter_map(|s| *s)
+        .filter(|s| *s < step)
+        .collect();
+    steps.sort_unstable();
+    let mut parts = Vec::new();
+    for s in steps {
+        parts.push(at(&site.at_step(Some(s)))?);
+    }
+    parts.push(now);
+    joined(&parts)
+}
+
+/// Concatenates along the token axis.
+fn joined(parts: &[Array]) -> Option<Array> {
+    let &[b, _, h, d] = parts.first()?.shape.as_slice() else {
+        return None;
+    };
+    if parts
+        .iter()
+        .any(|p| p.shape.len() != 4 || (p.shape[0], p.shape[2], p.shape[3]) != (b, h, d))
+    {
+        return None;
+    }
+    let tokens: usize = parts.iter().map(|p| p.shape[1]).sum();
+    let mut data = Vec::with_capacity(b * tokens * h * d);
+    for i in 0..b {
+        for p in parts {
+            let n = p.shape[1] * h * d;
+            data.extend_from_slice(&p.data[i * n..(i + 1) * n]);
+        }
+    }
+    Some(Array::new(vec![b, tokens, h, d], data))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! The embedding: rows of a table by token id, times a constant, plus rows by position and segment.
+//!
+//! A lookup has no parameters to fit, but it leaves traces: equal tokens have equal rows, a shift moves whole rows, a factor is
+//! one number for all elements, and a tied output head names the id of every row.
+
+mod head;
+mod sum;
+mod table;
+mod tokens;
+
+use super::{Fit, Law, Site, Suspicion};
+use crate::name::Stage;
+pub(super) use head::Head;
+use serde_json::json;
+use table::Rows;
+use tokens::Lookup;
+
+pub struct EmbeddingLaw;
+
+impl Law for EmbeddingLaw {
+    fn id(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn outputs(&self) -> &'static [Stage] {
+        &[
+            Stage::InputIds,
+            Stage::TokEmbed,
+            Stage::PosEmbed,
+            Stage::EmbedSum,
+            Stage::Embed,
+            Stage::Input,
+        ]
+    }
+
+    fn fit(&self, site: &Site<'_>, output: Stage) -> Option<Fit> {
+        if output != Stage::Embed {
+            return None;
+        }
+        let (m, residual) =
+            sum::multiple(&site.dumped(Stage::TokEmbed)?, &site.dumped(Stage::Embed)?)?;
+        (residual < 0.01).then(|| Fit {
+            text: format!("tok_embed · {}", super::trial::short(m)),
+            parameters: vec![("multiplier", json!(m))],
+            residual,
+        })
+    }
+
+    fn diagnose(
+        &self,
+        reference: &Site<'_>,
+        candidate: &Site<'_>,
+        output: Stage,
+        noise: f64,
+    ) -> Vec<Suspicion> {
+        match output {
+            Stage::InputIds => return tokens::ids(reference, candidate),
+            Stage::Input
+                if reference.layer != Some(0) || reference.dumped(Stage::Embed).is_some() =>
+            {
+                return Vec::new();
+            }
+            _ => {}
+        }
+        let rows = |site: &Site<'_>| Rows::new(&site.dumped(output)?, false);
+        let (Some(r), Some(c)) = (rows(reference), rows(candidate)) else {
+            return Vec::new();
+        };
+        if !r.same_size(&c) {
+            return Vec::new();
+        }
+        let lookup = Lookup {
+            reference: &r,
+            candidate: &c,
+            noise,
+            key: candidate.key(output),
+        };
+        if output == Stage::PosEmbed {
+            return lookup.shift("position_offset").into_iter().collect();
+        }
+        let mut out: Vec<Suspicion> = sum::missing(reference, candidate, output, noise);
+        out.extend(sum::scale(reference, candidate, output, noise));
+        out.extend(positions(reference, candidate, output, noise));
+        if out.is_empty() {
+            out.extend(lookup.shift("sequence_shift"));
+        }
+        if out.is_empty() {
+            let ids = reference
+                .dumped(Stage::InputIds)
+                .and_then(|ids| Rows::new(&ids, true))
+                .filter(|ids| ids.count() == r.count());
+            out.extend(lookup.wrong_rows(ids.as_ref()));
+            out.extend(lookup.offset(ids.as_ref(), Head::new(reference).as_ref()));
+        }
+        if out.is_empty() && output != Stage::TokEmbed {
+            out.extend(sum::by_place(&r, &c, &candidate.key(output), noise));
+        }
+        out
+    }
+}
+
+/// Position rows read with an offset, seen in the sum: embed − tok_embed moves as a whole.
+fn positions(
+    reference: &Site<'_>,
+    candidate: &Site<'_>,
+    output: Stage,
+    noise: f64,
+) -> Option<Suspicion> {
+    if !matches!(output, Stage::EmbedSum | Stage::Embed)
+        || candidate.dumped(Stage::PosEmbed).is_some()
+    {
+        return None;
+    }
+    let rest = |site: &Site<'_>| {
+        Rows::new(
+            &site.dumped(output)?.minus(&site.dumped(Stage::TokEmbed)?)?,
+            false,
+        )
+    };
+    let (r, c) = (rest(reference)?, rest(candidate)?);
+    let lookup = Lookup {
+        reference: &r,
+        candidate: &c,
+        noise,
+        key: candidate.key(output),
+    };
+    r.same_size(&c)
+        .then(|| lookup.shift("position_offset"))
+        .flatten()
+}

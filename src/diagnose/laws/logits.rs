@@ -1,0 +1,225 @@
+//! The output head: logits = cap · tanh(m · final_norm · Wᵀ / cap), where cap and m are there in some models only.
+//!
+//! W is not dumped, but in a tied model it is the embedding: the column of id v is then final_norm · E[v] for every token whose
+//! row is known. A cap and a factor show element by element, with one parameter each.
+
+use super::embedding::Head;
+use super::trial::{Trial, short};
+use super::{Fit, Law, Site, Suspicion};
+use crate::diagnose::Array;
+use crate::name::Stage;
+use serde_json::json;
+
+/// Tokens whose columns are looked up.
+const TOKENS: usize = 12;
+/// Elements that a cap is fitted on.
+const ELEMENTS: usize = 1 << 16;
+/// Columns of a tied head fit at least this well (up to rounding, a cap, a coarse arithmetic).
+const TIED: f64 = 0.05;
+
+pub struct LogitsLaw;
+
+impl Law for LogitsLaw {
+    fn id(&self) -> &'static str {
+        "logits"
+    }
+
+    fn outputs(&self) -> &'static [Stage] {
+        &[Stage::Logits]
+    }
+
+    fn fit(&self, site: &Site<'_>, _: Stage) -> Option<Fit> {
+        let tied = Tied::of(site)?;
+        (tied.worst < TIED).then(|| Fit {
+            text: "output head tied to the embedding".into(),
+            parameters: vec![("tied", json!(true)), ("ids", json!(tied.ids))],
+            residual: tied.worst,
+        })
+    }
+
+    fn diagnose(
+        &self,
+        reference: &Site<'_>,
+        candidate: &Site<'_>,
+        output: Stage,
+        noise: f64,
+    ) -> Vec<Suspicion> {
+        let (Some(r), Some(c)) = (reference.dumped(output), candidate.dumped(output)) else {
+            return Vec::new();
+        };
+        if r.data.len() != c.data.len() {
+            return Vec::new();
+        }
+        let before = c.distance(&r);
+        let found = [
+            tied(reference, candidate, before),
+            capped(&r, &c, before),
+            scaled(&r, &c, before),
+        ];
+        let suspicion = |f: Finding| Suspicion {
+            cause: f.cause,
+            key: candidate.key(output),
+            title: f.title,
+            before: f.trial.before,
+            after: f.trial.after,
+            evidence: vec![format!("{}: {}", f.what, f.trial.text())],
+        };
+        found
+            .into_iter()
+            .flatten()
+            .filter(|f| f.trial.convinces(noise))
+            .map(suspicion)
+            .collect()
+    }
+}
+
+struct Finding {
+    cause: &'static str,
+    title: String,
+    what: String,
+    trial: Trial,
+}
+
+/// Which ids the known embedding rows have, by the columns of the logits.
+struct Tied {
+    ids: Vec<usize>,
+    worst: f64,
+}
+
+impl Tied {
+    fn of(site: &Site<'_>) -> Option<Tied> {
+        let head = Head::new(site)?;
+        let rows = embedding(site)?;
+        let known = site
+            .dumped(Stage::InputIds)
+            .filter(|ids| ids.data.len() == rows.rows().len());
+        let mut found = Tied {
+            ids: Vec::new(),
+            worst: 0.0,
+        };
+        for (i, row) in rows.rows().enumerate().take(TOKENS) {
+            let column = head.column(row);
+            let (id, error) = match &known {
+                Some(ids) if ids.data[i] >= 0.0 => (
+                    ids.data[i] as usize,
+                    head.error(&column, ids.data[i] as usize)?,
+                ),
+                _ => head.id(&column)?,
+            };
+            found.ids.push(id);
+            found.worst = found.worst.max(error);
+        }
+        (!found.ids.is_empty()).then_some(found)
+    }
+}
+
+/// Rows of the token table, up to a constant factor.
+fn embedding(site: &Site<'_>) -> Option<Array> {
+    let position = site.scene.find(&site.key(Stage::PosEmbed)).is_some();
+    site.dumped(Stage::TokEmbed)
+        .or_else(|| site.tap(Stage::Embed).filter(|_| !position))
+}
+
+fn tied(reference: &Site<'_>, candidate: &Site<'_>, before: f64) -> Option<Finding> {
+    let (r, c) = (Tied::of(reference)?, Tied::of(candidate)?);
+    (c.worst < TIED && r.worst > 4.0 * TIED).then(|| Finding {
+        cause: "lm_head_tied_wrongly",
+        title: "the candidate's output head is the embedding; the reference's is another matrix".into(),
+        what: format!(
+            "final_norm times the embedding rows of {} tokens are the candidate's logits of ids {:?} (the reference's differ by {})",
+            c.ids.len(),
+            c.ids,
+            short(r.worst)
+        ),
+        trial: Trial { before, after: c.worst },
+    })
+}
+
+/// r = cap · tanh(c / cap).
+fn capped(r: &Array, c: &Array, before: f64) -> Option<Finding> {
+    let largest = |a: &Array| {
+        a.data
+            .iter()
+            .filter(|x| x.is_finite())
+            .fold(0.0f64, |m, x| m.max(x.abs()))
+    };
+    let (top_r, top_c) = (largest(r), largest(c));
+    if top_r.is_nan() || top_r <= 0.0 || top_c <= top_r {
+        return None;
+    }
+    let (whole_r, whole_c) = (r, c);
+    let (r, c) = (&sample(r), &sample(c));
+    let left = |log: f64| c.map(|x| log.exp() * (x / log.exp()).tanh()).distance(r);
+    let (low, high) = (top_r.ln(), (50.0 * top_c).ln());
+    let cap = minimum(left, low, high);
+    let round = cap.exp().round();
+    let cap = if left(round.ln()) <= 1.5 * left(cap) {
+        round
+    } else {
+        cap.exp()
+    };
+    Some(Finding {
+        cause: "logit_softcap_missing",
+        title: format!(
+            "the reference's logits are capped at {} by tanh, the candidate's are not",
+            short(cap)
+        ),
+        what: format!(
+            "{} · tanh(logits / {}) of the candidate",
+            short(cap),
+            short(cap)
+        ),
+        trial: Trial {
+            before,
+            after: whole_c.map(|x| cap * (x / cap).tanh()).distance(whole_r),
+        },
+    })
+}
+
+/// Evenly taken elements.
+fn sample(a: &Array) -> Array {
+    let stride = a.data.len().div_ceil(ELEMENTS).max(1);
+    let data: Vec<f64> = a.data.iter().step_by(stride).copied().collect();
+    Array::new(vec![data.len()], data)
+}
+
+/// c = s · r.
+fn scaled(r: &Array, c: &Array, before: f64) -> Option<Finding> {
+    let sums = r
+        .data
+        .iter()
+        .zip(&*c.data)
+        .filter(|(r, c)| r.is_finite() && c.is_finite());
+    let (rc, rr) = sums.fold((0.0, 0.0), |(rc, rr), (r, c)| (rc + r * c, rr + r * r));
+    let s = rc / rr;
+    (s.is_finite() && s > 0.0).then(|| Finding {
+        cause: "logit_scale_missing",
+        title: format!(
+            "the candidate's logits are {} times the reference's",
+            short(s)
+        ),
+        what: format!("one factor {} for all logits", short(s)),
+        trial: Trial {
+            before,
+            after: c.distance(&r.map(|x| s * x)) / s.max(1.0),
+        },
+    })
+}
+
+/// The place of the least value, by a grid and golden-section steps.
+fn minimum(f: impl Fn(f64) -> f64, low: f64, high: f64) -> f64 {
+    let at = |i: usize| low + (high - low) * i as f64 / 40.0;
+    let best = (0..=40)
+        .min_by(|a, b| f(at(*a)).total_cmp(&f(at(*b))))
+        .unwrap_or(0);
+    let (mut low, mut high) = (at(best.saturating_sub(1)), at((best + 1).min(40)));
+    for _ in 0..40 {
+        let third = (high - low) / 3.0;
+        if f(low + third) <= f(high - third) {
+            high -= third
+        } else {
+            low += third
+        }
+    }
+    (low + high) / 2.0
+}

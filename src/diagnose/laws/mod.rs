@@ -1,0 +1,58 @@
+//! What an operation must obey: the law that connects a stage with its inputs, fitted on each side by itself.
+
+mod activation;
+pub mod attention;
+mod embedding;
+mod logits;
+mod norm;
+mod residual;
+pub mod rope;
+#[cfg(test)]
+pub(crate) mod toy;
+mod trial;
+
+use super::{Site, Suspicion};
+use crate::name::Stage;
+
+/// A law fitted on one side: its parameters, and the relative error it leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fit {
+    /// In words, with parameters: `RMSNorm, eps 1e-6`.
+    pub text: String,
+    pub parameters: Vec<(&'static str, serde_json::Value)>,
+    pub residual: f64,
+}
+
+/// One operation of the model.
+pub trait Law: Sync {
+    fn id(&self) -> &'static str;
+    /// The stages whose values the law explains.
+    fn outputs(&self) -> &'static [Stage];
+    /// Fits the law at `output` on one side alone; `None` when inputs are missing or nothing fits.
+    fn fit(&self, site: &Site<'_>, output: Stage) -> Option<Fit>;
+    /// Fits both sides and says what the difference of the two fits means. Each side uses its own inputs, so inherited
+    /// error does not count. `noise` is the relative error that rounding may explain.
+    fn diagnose(
+        &self,
+        reference: &Site<'_>,
+        candidate: &Site<'_>,
+        output: Stage,
+        noise: f64,
+    ) -> Vec<Suspicion>;
+}
+
+/// Every law.
+pub const LAWS: &[&dyn Law] = &[
+    &embedding::EmbeddingLaw,
+    &norm::NormLaw,
+    &rope::order::HeadOrder,
+    &rope::Rope,
+    &attention::scores::Scores,
+    &attention::softmax::Softmax,
+    &attention::context::Context,
+    &attention::cache::KvCache,
+    &attention::padding::PaddedRows,
+    &residual::ResidualLaw,
+    &activation::ActivationLaw,
+    &logits::LogitsLaw,
+];

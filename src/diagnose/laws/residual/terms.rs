@@ -1,0 +1,104 @@
+//! What a residual sum is made of, by the taps that were dumped.
+
+use crate::diagnose::{Array, Site};
+use crate::name::Stage;
+
+/// The stream that enters, the branch that is added, and the stream as the branch's norm left it.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub stream: Array,
+    pub branch: Array,
+    pub normed: Option<Array>,
+    /// What is added in any case.
+    pub rest: Option<Array>,
+    pub names: [&'static str; 3],
+    /// The output may be the norm of the sum: the sum itself was not dumped.
+    pub may_be_normed: bool,
+    /// The sum of a model as it should be, not one that is looked at through a later sum.
+    pub plain: bool,
+}
+
+/// Possible sums at an output, the likeliest first. What a side did not dump is taken from the other.
+pub fn terms(site: &Site<'_>, other: Option<&Site<'_>>, output: Stage) -> Vec<Terms> {
+    let get = |stage| site.dumped(stage).or_else(|| other?.dumped(stage));
+    let stream_in = || site.tap(Stage::Input).or_else(|| other?.tap(Stage::Input));
+    let either = |a: Stage, b: Stage| get(a).or_else(|| get(b));
+    let attention = || either(Stage::AttnPostNorm, Stage::OProj);
+    let mlp = || either(Stage::MlpPostNorm, Stage::DownProj);
+    let of_attention = |may_be_normed| {
+        Some(Terms {
+            stream: stream_in()?,
+            branch: attention()?,
+            normed: get(Stage::AttnNorm),
+            rest: None,
+            names: ["input", "attention", "attn_norm"],
+            may_be_normed,
+            plain: true,
+        })
+    };
+    let sum_dumped =
+        |stage| site.dumped(stage).is_some() && other.is_none_or(|o| o.dumped(stage).is_some());
+    match output {
+        Stage::AttnResidual => of_attention(false).into_iter().collect(),
+        Stage::AttnOutNorm | Stage::MlpNorm if !sum_dumped(Stage::AttnResidual) => {
+            of_attention(true).into_iter().collect()
+        }
+        Stage::MlpResidual | Stage::Output => {
+            let may_be_normed = output == Stage::Output && !sum_dumped(Stage::MlpResidual);
+            let mut found = Vec::new();
+            let after_attention = get(Stage::AttnOutNorm)
+                .or_else(|| get(Stage::AttnResidual))
+                .or_else(|| stream_in()?.plus(&attention()?));
+            if let (Some(stream), Some(branch)) = (after_attention, mlp()) {
+                found.push(Terms {
+                    stream,
+                    branch,
+                    normed: get(Stage::MlpNorm),
+                    rest: None,
+                    names: ["stream", "mlp", "mlp_norm"],
+                    may_be_normed,
+                    plain: true,
+                });
+            }
+            // parallel blocks: one stream, both branches
+            if let (Some(stream), Some(a), Some(m), false) = (
+                stream_in(),
+                attention(),
+                mlp(),
+                sum_dumped(Stage::AttnResidual),
+            ) {
+                found.extend(parallel(stream, a, m, get(Stage::AttnNorm)));
+            }
+            found
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The sums of a block whose stream after attention was not dumped: both branches as one, and the attention's sum with the
+/// MLP's branch added to it.
+fn parallel(stream: Array, attention: Array, mlp: Array, normed: Option<Array>) -> Vec<Terms> {
+    let mut found = Vec::new();
+    if let Some(branch) = attention.plus(&mlp) {
+        found.push(Terms {
+            stream: stream.clone(),
+            branch,
+            normed: normed.clone(),
+            rest: None,
+            names: ["input", "(attention + mlp)", "attn_norm"],
+            may_be_normed: false,
+            plain: false,
+        });
+    }
+    let names = ["input", "attention", "attn_norm"];
+    found.push(Terms {
+        stream,
+        branch: attention,
+        normed,
+        rest: Some(mlp),
+        names,
+        may_be_normed: false,
+        plain: false,
+    });
+    found
+}

@@ -1,0 +1,198 @@
+//! What it means that a tensor is found in another place.
+
+use super::{Case, Match, crossed};
+use crate::diagnose::Side;
+use crate::name::Stage::*;
+use crate::name::{Key, Stage};
+
+/// The cause and its title; `None` where the equality is another hypothesis' business.
+pub fn of(case: &Case<'_>, m: &Match) -> Option<(&'static str, String)> {
+    let (stage, other) = (case.stage()?, m.key.stage?);
+    let here = m.key.layer == case.key.layer || !stage.is_per_layer() || !other.is_per_layer();
+    let own = m.side == Side::Candidate;
+    let heals = case.downstream_agrees();
+    if stage == other {
+        return Some(other_layer(case, m, heals));
+    }
+    if here && let Some(found) = exchanged(case, stage, other) {
+        return Some(found);
+    }
+    if heals {
+        let later = place(&m.key) > place(case.key);
+        if own && m.exact && later {
+            let title = format!(
+                "the dump holds what {} became later: it was overwritten before it was saved",
+                m.key
+            );
+            return Some(("dump_aliased", title));
+        }
+        if here && adjacent(stage, other) {
+            return Some((
+                "dump_point",
+                format!("the candidate saved {other} where the reference saved {stage}"),
+            ));
+        }
+        return Some((
+            "duplicate_dump",
+            format!("the candidate's {} was dumped under this name", m.key),
+        ));
+    }
+    if here && let Some(found) = skipped(case, stage, other) {
+        return Some(found);
+    }
+    // equal to what it is computed from: an operation left out, which other hypotheses name
+    if !own || !m.exact || (here && stage.parents().contains(&other)) {
+        return None;
+    }
+    Some(if place(&m.key) < place(case.key) {
+        (
+            "stale_buffer",
+            format!(
+                "the candidate's buffer still holds {}: nothing was written to it here",
+                m.key
+            ),
+        )
+    } else {
+        (
+            "buffer_aliased",
+            format!(
+                "the candidate's buffer holds {}, which is computed later: they share memory",
+                m.key
+            ),
+        )
+    })
+}
+
+fn other_layer(case: &Case<'_>, m: &Match, heals: bool) -> (&'static str, String) {
+    if m.key.step != case.key.step {
+        let title = format!("the candidate holds the tensor of another step, {}", m.key);
+        return (
+            if heals {
+                "duplicate_dump"
+            } else {
+                "stale_buffer"
+            },
+            title,
+        );
+    }
+    match (heals, m.side) {
+        (true, _) => (
+            "duplicate_dump",
+            format!("the candidate dumped {} under this name", m.key),
+        ),
+        (false, Side::Candidate) => (
+            "stale_buffer",
+            format!("the candidate's buffer still holds {}", m.key),
+        ),
+        (false, Side::Reference) => (
+            "wrong_layer_weight",
+            format!("the candidate computes what the reference has at {}", m.key),
+        ),
+    }
+}
+
+/// Two stages of one layer that changed places.
+fn exchanged(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static str, String)> {
+    let pair = |a: Stage, b: Stage| (stage == a && other == b) || (stage == b && other == a);
+    let (cause, what) = if pair(GateProj, UpProj) {
+        ("gate_up_swapped", "gate and up are exchanged")
+    } else if pair(QProj, KProj) || pair(QNorm, KNorm) || pair(QRope, KRope) {
+        ("qk_swapped", "queries and keys are exchanged")
+    } else if pair(KProj, VProj) {
+        ("kv_swapped", "keys and values are exchanged")
+    } else {
+        return None;
+    };
+    // the other half of the exchange, where it was dumped
+    let back = crossed(case, other, stage);
+    back.is_none_or(|e| e < 0.05 + 4.0 * case.noise)
+        .then(|| (cause, format!("{what} in the candidate")))
+}
+
+/// The operation between the two stages was left out.
+fn skipped(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static str, String)> {
+    let cause = match (stage, other) {
+        (AttnNorm | MlpNorm | FinalNorm | AttnPostNorm | MlpPostNorm | AttnOutNorm, o)
+            if source(stage).contains(&o) =>
+        {
+            "norm_missing"
+        }
+        (QNorm, QProj) | (KNorm, KProj) => "qk_norm_missing",
+        (QRope, QNorm | QProj) | (KRope, KNorm | KProj) => "rope_missing",
+        (Act, GateProj | UpProj) => "activation_missing",
+        (AttnResidual, OProj | AttnPostNorm) | (MlpResidual | Output, DownProj | MlpPostNorm) => {
+            "residual_missing"
+        }
+        (Embed | EmbedSum, TokEmbed)
+            if case
+                .scene
+                .find(&case.site(Side::Reference).key(PosEmbed))
+                .is_some() =>
+        {
+            "position_embedding_missing"
+        }
+        _ => return None,
+    };
+    Some((
+        cause,
+        format!(
+            "the candidate's {stage} equals its {other}: the operation between them is left out"
+        ),
+    ))
+}
+
+fn source(norm: Stage) -> &'static [Stage] {
+    match norm {
+        AttnNorm => &[Input, Embed, Output],
+        MlpNorm => &[AttnResidual],
+        FinalNorm => &[Output, MlpResidual],
+        AttnPostNorm => &[OProj],
+        MlpPostNorm => &[DownProj],
+        AttnOutNorm => &[AttnResidual],
+        _ => &[],
+    }
+}
+
+/// One is computed from the other directly.
+fn adjacent(a: Stage, b: Stage) -> bool {
+    a.parents().contains(&b)
+        || b.parents().contains(&a)
+        || source(a).contains(&b)
+        || source(b).contains(&a)
+}
+
+fn place(key: &Key) -> (Option<u32>, u32, Option<Stage>) {
+    let outside = if key.stage.is_some_and(|s| s > Output) {
+        u32::MAX
+    } else {
+        0
+    };
+    (key.step, key.layer.unwrap_or(outside), key.stage)
+}
+
+/// How many layers hold the same identity between the two stages.
+pub fn in_all_layers(case: &Case<'_>, m: &Match) -> Option<String> {
+    let (layer, stage, other) = (case.key.layer?, case.stage()?, m.key.stage?);
+    let across = i64::from(m.key.layer?) - i64::from(layer);
+    let site = case.site(m.side);
+    let (mut holds, mut of) = (0, 0);
+    for l in case
+        .scene
+        .pairs
+        .iter()
+        .filter(|p| p.key.stage == Some(stage) && p.key.step == case.key.step)
+    {
+        let l = l.key.layer?;
+        let Ok(there) = u32::try_from(i64::from(l) + across) else {
+            continue;
+        };
+        let mine = case.site(Side::Candidate).in_layer(l).dumped(stage);
+        if let (Some(a), Some(b)) = (mine, site.in_layer(there).dumped(other)) {
+            of += 1;
+            holds += usize::from(
+                a.data.len() == b.data.len() && a.distance(&b) <= m.after.max(1e-9) * 4.0,
+            );
+        }
+    }
+    (of > 1).then(|| format!("the same holds in {holds} of {of} layers"))
+}

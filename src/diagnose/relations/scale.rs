@@ -1,0 +1,301 @@
+//! c = s·r: one factor for all elements, per token, or per channel; the sign reversed.
+//!
+//! Least squares: s = Σc·r / Σr². A factor per token (or channel) is a parameter for every row (column) of n elements, so what
+//! it leaves is scaled by √(n / (n − 1)).
+
+use super::{Case, Relation, undone};
+use crate::diagnose::{Array, Suspicion};
+use crate::name::Stage;
+use crate::report::real::short;
+
+pub struct Scale;
+
+/// A row or channel factor has many parameters: it must leave less than this part of what one factor leaves.
+const CLEARLY: f64 = 0.1;
+/// Fewest elements of a row (column) that a factor of its own may be fitted to.
+const FEWEST: usize = 6;
+
+impl Relation for Scale {
+    fn id(&self) -> &'static str {
+        "scale"
+    }
+
+    fn test(&self, case: &Case<'_>) -> Vec<Suspicion> {
+        let (r, c) = case.visible();
+        let before = c.distance(&r);
+        let pairs = || r.data.iter().zip(&*c.data);
+        let Some((s, left)) = fit(pairs()) else {
+            return Vec::new();
+        };
+        let finer = per_slice(case, before, left);
+        if s == 1.0 || !finer.is_empty() {
+            return finer;
+        }
+        let (cause, title) = name(case, s);
+        let evidence = vec![
+            format!("best factor {s:.7}"),
+            undone(
+                &format!("dividing the candidate by {}", short(s)),
+                before,
+                left,
+            ),
+        ];
+        let found = case.suspect(cause, title, before, left, evidence);
+        found.into_iter().collect()
+    }
+}
+
+/// Best s in c ≈ s·r, and ‖c/s − r‖ / ‖r‖; over places finite on both sides.
+fn fit<'a>(pairs: impl Iterator<Item = (&'a f64, &'a f64)> + Clone) -> Option<(f64, f64)> {
+    let finite = || {
+        pairs
+            .clone()
+            .filter(|(r, c)| r.is_finite() && c.is_finite())
+    };
+    let (mut cr, mut rr) = (0.0, 0.0);
+    for (r, c) in finite() {
+        cr += c * r;
+        rr += r * r;
+    }
+    let s = cr / rr;
+    if !s.is_finite() || s == 0.0 {
+        return None;
+    }
+    let left: f64 = finite().map(|(r, c)| (c / s - r) * (c / s - r)).sum();
+    Some((s, (left / rr).sqrt()))
+}
+
+/// What one factor means here.
+fn name(case: &Case<'_>, s: f64) -> (&'static str, String) {
+    use Stage::*;
+    let g = &case.scene.geometry;
+    let near = |x: f64, y: f64| (x / y - 1.0).abs() < 2e-3;
+    let factor = short(s);
+    if near(s, -1.0) {
+        return ("sign_flipped", "the candidate has the opposite sign".into());
+    }
+    if case.is(&[TokEmbed, EmbedSum, Embed, Input]) && case.key.layer.is_none_or(|l| l == 0) {
+        let root = g.hidden.map(|h| (h as f64).sqrt());
+        return match root {
+            _ if (s - 1.0).abs() < 1.0 / 256.0 => (
+                "embedding_scale_rounded",
+                format!("the embedding multiplier is rounded on one side: factor {s:.6}"),
+            ),
+            Some(root) if near(s, 1.0 / root) => (
+                "embedding_scale_missing",
+                format!(
+                    "the candidate does not multiply the embedding by √hidden = {}",
+                    short(root)
+                ),
+            ),
+            Some(root) if near(s, root) => (
+                "embedding_scale_missing",
+                format!(
+                    "only the candidate multiplies the embedding by √hidden = {}",
+                    short(root)
+                ),
+            ),
+            _ => (
+                "embedding_scale_missing",
+                format!(
+                    "the candidate's embedding is {factor} times the reference's: a multiplier differs"
+                ),
+            ),
+        };
+    }
+    if case.is(&[AttnQk, AttnScores]) {
+        let root = g.head_dim.map(|d| (d as f64).sqrt());
+        let why = match root {
+            Some(root) if near(s, root) => ": 1/√head_dim is not applied",
+            Some(root) if near(s, 1.0 / root) => {
+                ": 1/√head_dim is applied twice, or 1/head_dim is used"
+            }
+            _ => "",
+        };
+        return (
+            "attention_scale",
+            format!("the candidate's attention scores are {factor} times the reference's{why}"),
+        );
+    }
+    if case.is(&[Logits]) {
+        return (
+            "logit_scale_missing",
+            format!("the candidate's logits are {factor} times the reference's"),
+        );
+    }
+    if near(s, 2.0) && case.is(&[OProj, DownProj, AttnPostNorm, MlpPostNorm]) {
+        return (
+            "branch_doubled",
+            "the candidate's branch is twice the reference's".into(),
+        );
+    }
+    let stage = case.key.to_string();
+    (
+        "scale_factor",
+        format!("the candidate's {stage} is {factor} times the reference's"),
+    )
+}
+
+fn per_slice(case: &Case<'_>, before: f64, left: f64) -> Vec<Suspicion> {
+    let Some((r, c)) = case.by_token() else {
+        return Vec::new();
+    };
+    let (tokens, width) = (r.rows().len(), r.width());
+    let mut found = Vec::new();
+    if width >= FEWEST && tokens >= 2 {
+        let factors: Vec<f64> = r
+            .rows()
+            .zip(c.rows())
+            .map(|(r, c)| slice_factor(r, c))
+            .collect();
+        let after = scaled_error(&r, &c, |t, _| factors[t], width);
+        if after < CLEARLY * left {
+            let (low, high) = range(&factors);
+            let title = format!(
+                "each token of the candidate has a factor of its own, {low:.5} to {high:.5}"
+            );
+            let evidence = vec![undone("dividing every token by its factor", before, after)];
+            let cause = if near_one_sided(low, high) && is_norm(case) {
+                "norm_eps"
+            } else {
+                "row_scale"
+            };
+            found.extend(case.suspect(cause, title, before, after, evidence));
+        }
+    }
+    if tokens >= FEWEST && width >= 2 {
+        let column = |a: &Array, j: usize| -> Vec<f64> { a.rows().map(|row| row[j]).collect() };
+        let factors: Vec<f64> = (0..width)
+            .map(|j| slice_factor(&column(&r, j), &column(&c, j)))
+            .collect();
+        let after = scaled_error(&r, &c, |_, j| factors[j], tokens);
+        if after < CLEARLY * left {
+            let (low, high) = range(&factors);
+            let title = format!(
+                "each channel of the candidate has a factor of its own, {} to {}",
+                short(low),
+                short(high)
+            );
+            let evidence = vec![undone(
+                "dividing every channel by its factor",
+                before,
+                after,
+            )];
+            found.extend(case.suspect("channel_scale", title, before, after, evidence));
+        }
+    }
+    found
+}
+
+fn slice_factor(r: &[f64], c: &[f64]) -> f64 {
+    fit(r.iter().zip(c)).map_or(1.0, |(s, _)| s)
+}
+
+/// ‖c/s − r‖ / ‖r‖ with a factor for every slice of n elements.
+fn scaled_error(r: &Array, c: &Array, factor: impl Fn(usize, usize) -> f64, n: usize) -> f64 {
+    let (mut diff, mut norm) = (0.0, 0.0);
+    for (t, (r, c)) in r.rows().zip(c.rows()).enumerate() {
+        for (j, (r, c)) in r.iter().zip(c).enumerate() {
+            if r.is_finite() && c.is_finite() {
+                let d = c / factor(t, j) - r;
+                diff += d * d;
+                norm += r * r;
+            }
+        }
+    }
+    (diff / norm).sqrt() * (n as f64 / (n - 1) as f64).sqrt()
+}
+
+fn range(values: &[f64]) -> (f64, f64) {
+    values
+        .iter()
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), &x| {
+            (a.min(x), b.max(x))
+        })
+}
+
+/// Another epsilon shrinks (or stretches) every row a little.
+fn near_one_sided(low: f64, high: f64) -> bool {
+    (low > 0.2 && high <= 1.0 + 1e-6) || (low >= 1.0 - 1e-6 && high < 5.0)
+}
+
+fn is_norm(case: &Case<'_>) -> bool {
+    use Stage::*;
+    case.is(&[
+        AttnNorm,
+        QNorm,
+        KNorm,
+        AttnPostNorm,
+        AttnOutNorm,
+        MlpNorm,
+        MlpPostNorm,
+        FinalNorm,
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Dumps, noisy, stream};
+    use super::*;
+
+    fn found(stage: Stage, f: impl Fn(usize, usize, f64) -> f64) -> Vec<Suspicion> {
+        let r = stream(10, 64, 1);
+        let data = r
+            .data
+            .iter()
+            .enumerate()
+            .map(|(i, x)| f(i / 64, i % 64, *x))
+            .collect();
+        let c = noisy(&Array::new(r.shape.clone(), data), 1e-7, 2);
+        Dumps::default().with(0, stage, r, c).test(&Scale, 0, stage)
+    }
+
+    #[test]
+    fn a_missing_root_of_hidden_is_named() {
+        let s = found(Stage::Embed, |_, _, x| x / 8.0);
+        assert_eq!(s[0].cause, "embedding_scale_missing");
+        assert!(s[0].title.contains("√hidden = 8"), "{}", s[0].title);
+        assert!(s[0].after < 1e-6);
+    }
+
+    #[test]
+    fn factors_are_named_by_stage() {
+        assert_eq!(
+            found(Stage::Embed, |_, _, x| x * 1.002)[0].cause,
+            "embedding_scale_rounded"
+        );
+        assert_eq!(
+            found(Stage::Logits, |_, _, x| x * 0.25)[0].cause,
+            "logit_scale_missing"
+        );
+        assert_eq!(
+            found(Stage::OProj, |_, _, x| x * 2.0)[0].cause,
+            "branch_doubled"
+        );
+        assert_eq!(found(Stage::VProj, |_, _, x| -x)[0].cause, "sign_flipped");
+        assert_eq!(
+            found(Stage::VProj, |_, _, x| x * 3.0)[0].cause,
+            "scale_factor"
+        );
+    }
+
+    #[test]
+    fn factors_per_token_and_per_channel_are_found() {
+        let row = |t: usize, _: usize, x: f64| x * (1.0 - 1e-3 / (1.0 + t as f64));
+        assert_eq!(found(Stage::AttnNorm, row)[0].cause, "norm_eps");
+        assert_eq!(
+            found(Stage::OProj, |t, _, x| x * (0.5 + t as f64))[0].cause,
+            "row_scale"
+        );
+        assert_eq!(
+            found(Stage::OProj, |_, j, x| x * (1.0 + (j % 7) as f64))[0].cause,
+            "channel_scale"
+        );
+    }
+
+    #[test]
+    fn other_faults_are_no_factor() {
+        assert!(found(Stage::OProj, |_, j, x| x + (j % 3) as f64).is_empty());
+        assert!(found(Stage::OProj, |t, _, x| if t == 3 { 0.0 } else { x }).is_empty());
+    }
+}

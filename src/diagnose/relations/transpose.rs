@@ -1,0 +1,122 @@
+//! Y = X·Wᵀ against Y = X·W, told without the weight.
+//!
+//! With input X (tokens × hidden) X·(X·W)ᵀ = (X·(X·Wᵀ)ᵀ)ᵀ: the products of inputs and outputs of the two sides are each other's
+//! transpose. A bias is removed by subtracting the mean over tokens from X and Y first.
+
+use super::{Case, Relation, gram, undone};
+use crate::diagnose::{Array, Suspicion};
+
+pub struct Transpose;
+
+/// Inputs that differ by more than this give products that cannot be compared.
+const SAME_INPUT: f64 = 0.05;
+
+impl Relation for Transpose {
+    fn id(&self) -> &'static str {
+        "transpose"
+    }
+
+    fn test(&self, case: &Case<'_>) -> Vec<Suspicion> {
+        transposed(case).into_iter().collect()
+    }
+}
+
+fn transposed(case: &Case<'_>) -> Option<Suspicion> {
+    let (xr, xc) = case.projection_inputs()?;
+    let (yr, yc) = case.by_token()?;
+    let square = xr.width() == yr.width() && xr.rows().len() == yr.rows().len();
+    // fewer tokens leave no room between a matrix and its transpose
+    if !square || xr.rows().len() < 4 || xc.distance(&xr) > SAME_INPUT {
+        return None;
+    }
+    let product = |x: &Array, y: &Array| {
+        let m = gram::products(&centred(x), &centred(y));
+        let n = m.len();
+        Array::new(vec![n, n], m.concat())
+    };
+    let (r, c) = (product(&xr, &yr), product(&xc, &yc));
+    let n = r.width();
+    let flipped = Array::new(
+        vec![n, n],
+        (0..n * n).map(|i| r.data[i % n * n + i / n]).collect(),
+    );
+    let (before, after) = (c.distance(&r), c.distance(&flipped));
+    case.suspect(
+        "weight_transposed",
+        format!(
+            "the weight at {} is used transposed in the candidate",
+            case.key
+        ),
+        before,
+        after,
+        vec![undone(
+            "transposing the products of inputs and outputs over tokens",
+            before,
+            after,
+        )],
+    )
+}
+
+/// The first tokens without their mean.
+fn centred(a: &Array) -> Array {
+    let a = gram::first_rows(a);
+    let n = a.rows().len() as f64;
+    let mut mean = vec![0.0; a.width()];
+    for row in a.rows() {
+        mean.iter_mut().zip(row).for_each(|(m, x)| *m += x / n);
+    }
+    let data = a
+        .rows()
+        .flat_map(|row| {
+            row.iter()
+                .zip(&mean)
+                .map(|(x, m)| x - m)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    Array::new(a.shape.clone(), data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{Dumps, normal, project, stream};
+    use super::*;
+    use crate::name::Stage;
+
+    fn flipped(w: &[f64], n: usize) -> Vec<f64> {
+        (0..n * n).map(|i| w[i % n * n + i / n]).collect()
+    }
+
+    #[test]
+    fn a_transposed_weight_is_found_whatever_the_bias() {
+        let x = stream(10, 32, 1);
+        let w = normal(32 * 32, 2);
+        let bias = normal(32, 3);
+        let y = |w: &[f64]| {
+            let y = project(&x, w, 32);
+            let data = y
+                .data
+                .iter()
+                .enumerate()
+                .map(|(i, v)| v + bias[i % 32])
+                .collect();
+            Array::new(y.shape, data)
+        };
+        let dumps = Dumps::default().same(0, Stage::AttnNorm, &x).with(
+            0,
+            Stage::QProj,
+            y(&w),
+            y(&flipped(&w, 32)),
+        );
+        let s = dumps.test(&Transpose, 0, Stage::QProj);
+        assert_eq!(s[0].cause, "weight_transposed");
+        assert!(s[0].before > 1.0 && s[0].after < 1e-6, "{s:?}");
+        let other = Dumps::default().same(0, Stage::AttnNorm, &x).with(
+            0,
+            Stage::QProj,
+            y(&w),
+            y(&normal(32 * 32, 9)),
+        );
+        assert!(other.test(&Transpose, 0, Stage::QProj).is_empty());
+    }
+}

@@ -1,0 +1,375 @@
+//! Both dumps as arrays in canonical axes, for the relations and laws: loaded when asked for, cut to a sample when large.
+
+use crate::dump::{Payload, Tensor};
+use crate::name::{Key, Stage};
+use crate::pairs::Pair;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+/// Values of one tensor, row-major.
+///
+/// Canonical axes by stage ([`Scene::array`]): `[batch, token, feature]` for the residual stream, norms, projections of the MLP
+/// and logits; `[batch, token, head, channel]` for Q, K, V (raw, normed, rotated) and the context; `[batch, head, query, key]`
+/// for scores and attention weights; `[batch, token]` for ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Array {
+    pub shape: Vec<usize>,
+    pub data: Arc<[f64]>,
+}
+
+/// Which dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    Reference,
+    Candidate,
+}
+
+impl Side {
+    pub const BOTH: [Side; 2] = [Side::Reference, Side::Candidate];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Side::Reference => "reference",
+            Side::Candidate => "candidate",
+        }
+    }
+}
+
+/// Sizes of the model, as far as shapes tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Geometry {
+    pub hidden: Option<usize>,
+    pub heads: Option<usize>,
+    pub kv_heads: Option<usize>,
+    pub head_dim: Option<usize>,
+    /// (batch, tokens) of each step.
+    pub steps: HashMap<Option<u32>, (usize, usize)>,
+}
+
+/// Everything a hypothesis may look at.
+pub struct Scene<'a> {
+    pub pairs: &'a [Pair],
+    /// Relative error of each pair, where it is known.
+    pub errors: &'a [Option<f64>],
+    pub geometry: Geometry,
+    index: HashMap<Key, usize>,
+    cache: Mutex<HashMap<(usize, Side), Option<Array>>>,
+    sampled: Mutex<Vec<String>>,
+}
+
+/// Elements per array that are looked at; a larger tensor is cut to its first batch elements and tokens.
+pub const LIMIT: usize = 1 << 22;
+
+impl<'a> Scene<'a> {
+    pub fn new(pairs: &'a [Pair], errors: &'a [Option<f64>]) -> Self {
+        let index = pairs
+            .iter()
+            .enumerate()
+            .map(|(i, p)| (p.key.clone(), i))
+            .collect();
+        let geometry = Geometry::infer(pairs);
+        Scene {
+            pairs,
+            errors,
+            geometry,
+            index,
+            cache: Mutex::default(),
+            sampled: Mutex::default(),
+        }
+    }
+
+    pub fn find(&self, key: &Key) -> Option<usize> {
+        self.index.get(key).copied()
+    }
+
+    /// One side's tensor in canonical axes; `None` when it was not dumped completely or cannot be read.
+    pub fn array(&self, side: Side, key: &Key) -> Option<Array> {
+        self.load(side, self.find(key)?)
+    }
+
+    pub fn load(&self, side: Side, i: usize) -> Option<Array> {
+        if let Some(known) = lock(&self.cache).get(&(i, side)) {
+            return known.clone();
+        }
+        let loaded = self.read(side, i);
+        lock(&self.cache).insert((i, side), loaded.clone());
+        loaded
+    }
+
+    /// As [`Scene::load`], with NaN for the elements that a partial tensor does not know.
+    pub fn load_known(&self, side: Side, i: usize) -> Option<Array> {
+        let pair = &self.pairs[i];
+        let (r, c) = pair.aligned.as_ref()?;
+        let tensor = if side == Side::Reference { r } else { c };
+        let Payload::Partial(known) = &tensor.payload else {
+            return self.load(side, i);
+        };
+        if tensor.info.len() > LIMIT {
+            return None;
+        }
+        let mut data = vec![f64::NAN; tensor.info.len()];
+        for (&at, &value) in known.positions.iter().zip(&known.values) {
+            *data.get_mut(at as usize)? = value;
+        }
+        let array = Array::new(tensor.info.shape().to_vec(), data);
+        Some(self.geometry.canonical(&pair.key, array))
+    }
+
+    /// Names of the tensors of which only the first tokens were looked at.
+    pub fn sampled(&self) -> Vec<String> {
+        let mut names = lock(&self.sampled).clone();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn read(&self, side: Side, i: usize) -> Option<Array> {
+        let pair = &self.pairs[i];
+        let tensor = match (&pair.aligned, side) {
+            (Some((r, _)), Side::Reference) => r,
+            (Some((_, c)), Side::Candidate) => c,
+            (None, Side::Reference) => pair.reference.as_ref()?,
+            (None, Side::Candidate) => pair.candidate.as_ref()?,
+        };
+        if !is_complete(tensor) {
+            return None;
+        }
+        let cut = self.geometry.cut(&pair.key, tensor);
+        if cut.is_some() {
+            lock(&self.sampled).push(tensor.name.clone());
+        }
+        let tensor = cut.as_ref().unwrap_or(tensor);
+        if tensor.info.len() > LIMIT {
+            return None;
+        }
+        let data: Arc<[f64]> = tensor.values().ok()?.into();
+        Some(self.geometry.canonical(
+            &pair.key,
+            Array {
+                shape: tensor.info.shape().to_vec(),
+                data,
+            },
+        ))
+    }
+
+    /// One side at one place: the taps of a layer.
+    pub fn site(&'a self, side: Side, key: &Key) -> Site<'a> {
+        Site {
+            scene: self,
+            side,
+            step: key.step,
+            rank: key.rank,
+            layer: key.layer,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn is_complete(t: &Tensor) -> bool {
+    use crate::dump::Payload::*;
+    matches!(t.payload, File { .. } | Memory(_) | Stream(_))
+}
+
+/// One layer (or the part outside the layers) of one side at one step.
+#[derive(Clone, Copy)]
+pub struct Site<'a> {
+    pub scene: &'a Scene<'a>,
+    pub side: Side,
+    pub step: Option<u32>,
+    pub rank: Option<u32>,
+    pub layer: Option<u32>,
+}
+
+impl<'a> Site<'a> {
+    pub fn key(&self, stage: Stage) -> Key {
+        let layer = if stage.is_per_layer() {
+            self.layer
+        } else {
+            None
+        };
+        Key {
+            step: self.step,
+            rank: self.rank,
+            layer,
+            stage: Some(stage),
+            rest: String::new(),
+        }
+    }
+
+    pub fn in_layer(&self, layer: u32) -> Site<'a> {
+        Site {
+            layer: Some(layer),
+            ..*self
+        }
+    }
+
+    pub fn on(&self, side: Side) -> Site<'a> {
+        Site { side, ..*self }
+    }
+
+    pub fn at_step(&self, step: Option<u32>) -> Site<'a> {
+        Site { step, ..*self }
+    }
+
+    /// The tensor dumped at a stage, in canonical axes.
+    pub fn dumped(&self, stage: Stage) -> Option<Array> {
+        self.scene.array(self.side, &self.key(stage))
+    }
+
+    /// The tensor at a stage: dumped, or derived from others that determine it (the stream entering a layer is what left
+    /// the one before; the stream after attention is the stream before plus the branch; raw Q is the normed one where the
+    /// model norms no heads, …).
+    pub fn tap(&self, stage: Stage) -> Option<Array> {
+        self.dumped(stage).or_else(|| self.derived(stage))
+    }
+
+    fn derived(&self, stage: Stage) -> Option<Array> {
+        match stage {
+            Stage::Embed => self.dumped(Stage::EmbedSum).or_else(|| {
+                let others = [Stage::PosEmbed, Stage::TypeEmbed];
+                let alone = others
+                    .iter()
+                    .all(|s| self.scene.find(&self.key(*s)).is_none());
+                if alone {
+                    self.dumped(Stage::TokEmbed)
+                } else {
+                    None
+                }
+            }),
+            Stage::Input => match self.layer? {
+                0 => self.tap(Stage::Embed),
+                layer => self.in_layer(layer - 1).dumped(Stage::Output),
+            },
+            Stage::AttnResidual => {
+                let branch = self
+                    .dumped(Stage::AttnPostNorm)
+                    .or_else(|| self.dumped(Stage::OProj))?;
+                self.tap(Stage::Input)?.plus(&branch)
+            }
+            Stage::QNorm => self.tap(Stage::QProj),
+            Stage::KNorm => self.tap(Stage::KProj),
+            Stage::QProj => self.fused(0),
+            Stage::KProj => self.fused(1),
+            Stage::VProj => self.fused(2),
+            _ => None,
+        }
+    }
+
+    /// A third of a fused projection [q | k | v] when the sizes say how it is cut.
+    fn fused(&self, part: usize) -> Option<Array> {
+        let g = &self.scene.geometry;
+        let whole = self.dumped(Stage::QkvProj)?;
+        let &[b, s, f] = whole.shape.as_slice() else {
+            return None;
+        };
+        let (h, d) = (g.heads?, g.head_dim?);
+        let kv = g.kv_heads.unwrap_or(h);
+        if (h + 2 * kv) * d != f {
+            return None;
+        }
+        let (start, n) = [(0, h), (h * d, kv), ((h + kv) * d, kv)][part];
+        let rows = whole
+            .data
+            .chunks_exact(f)
+            .flat_map(|row| row[start..start + n * d].iter().copied());
+        Some(Array {
+            shape: vec![b, s, n, d],
+            data: rows.collect(),
+        })
+    }
+}
+
+impl Array {
+    pub fn new(shape: Vec<usize>, data: Vec<f64>) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), data.len());
+        Array {
+            shape,
+            data: data.into(),
+        }
+    }
+
+    /// Length of the last axis (1 for a scalar).
+    pub fn width(&self) -> usize {
+        self.shape.last().copied().unwrap_or(1)
+    }
+
+    /// Rows along the last axis.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f64]> + Clone {
+        self.data.chunks_exact(self.width().max(1))
+    }
+
+    /// The same values as `[rows, width]` with another width; `None` when it does not divide.
+    pub fn with_width(&self, width: usize) -> Option<Array> {
+        let fits = width > 0 && self.data.len().is_multiple_of(width);
+        fits.then(|| Array {
+            shape: vec![self.data.len() / width, width],
+            data: self.data.clone(),
+        })
+    }
+
+    pub fn map(&self, f: impl Fn(f64) -> f64) -> Array {
+        Array {
+            shape: self.shape.clone(),
+            data: self.data.iter().map(|x| f(*x)).collect(),
+        }
+    }
+
+    /// Element by element; `None` when the sizes differ.
+    pub fn zip(&self, other: &Array, f: impl Fn(f64, f64) -> f64) -> Option<Array> {
+        let same = self.data.len() == other.data.len();
+        same.then(|| Array {
+            shape: self.shape.clone(),
+            data: self
+                .data
+                .iter()
+                .zip(&*other.data)
+                .map(|(a, b)| f(*a, *b))
+                .collect(),
+        })
+    }
+
+    pub fn plus(&self, other: &Array) -> Option<Array> {
+        self.zip(other, |a, b| a + b)
+    }
+
+    pub fn minus(&self, other: &Array) -> Option<Array> {
+        self.zip(other, |a, b| a - b)
+    }
+
+    /// ‖x‖ over finite elements.
+    pub fn norm(&self) -> f64 {
+        self.data
+            .iter()
+            .filter(|x| x.is_finite())
+            .map(|x| x * x)
+            .sum::<f64>()
+            .sqrt()
+    }
+
+    /// ‖self − other‖ / ‖other‖ over places finite on both sides; 1 when nothing can be compared.
+    pub fn distance(&self, other: &Array) -> f64 {
+        if self.data.len() != other.data.len() {
+            return 1.0;
+        }
+        let (mut diff, mut norm) = (0.0, 0.0);
+        for (a, b) in self
+            .data
+            .iter()
+            .zip(&*other.data)
+            .filter(|(a, b)| a.is_finite() && b.is_finite())
+        {
+            diff += (a - b) * (a - b);
+            norm += b * b;
+        }
+        if norm > 0.0 {
+            (diff / norm).sqrt()
+        } else {
+            1.0
+        }
+    }
+}

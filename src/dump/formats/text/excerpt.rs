@@ -1,0 +1,198 @@
+//! Files that hold the first and the last values only.
+//!
+//! `# First 50 elements:` … `# Last 50 elements:`, `# Data (first 100 elements as hex and converted):`, or a line `...`.
+
+use super::digits::Precision;
+use super::header::uncomment;
+use super::layout::bits;
+use super::number::whole;
+use super::source::{is_separator, lines};
+use crate::dump::Partial;
+use half::f16;
+
+/// The stretches of values in a file.
+#[derive(Debug, Default)]
+pub struct Excerpt {
+    stretches: Vec<Stretch>,
+    pub precision: Precision,
+    /// The values are given as bits of f16.
+    pub is_f16: bool,
+}
+
+#[derive(Debug)]
+struct Stretch {
+    /// Counted from the tensor's end.
+    last: bool,
+    /// How many values the line above them speaks of.
+    announced: Option<u64>,
+    values: Vec<f64>,
+}
+
+/// Why an excerpt cannot be read; the line counts from 1.
+#[derive(Debug, PartialEq)]
+pub enum Fault {
+    NoNumber { line: u64, word: String },
+    Short { announced: u64, found: u64 },
+    TooMany { found: u64 },
+}
+
+/// Whether a comment announces the first or last so many elements; `true` for the last ones.
+pub fn announces(line: &[u8]) -> Option<(bool, u64)> {
+    let line = String::from_utf8_lossy(line);
+    let (body, comment) = uncomment(&line);
+    let lower = body.to_ascii_lowercase();
+    if !comment && !body.ends_with(':') {
+        return None;
+    }
+    for (word, last) in [("first ", false), ("last ", true)] {
+        let Some(at) = lower.find(word) else { continue };
+        let rest = lower[at + word.len()..].trim_start();
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let what = rest[end..].trim_start();
+        if (what.starts_with("elem") || what.starts_with("val") || what.starts_with("num"))
+            && let Ok(n) = rest[..end].parse()
+        {
+            return Some((last, n));
+        }
+    }
+    None
+}
+
+/// A line that stands for values left out.
+pub fn is_gap(line: &[u8]) -> bool {
+    matches!(line.trim_ascii(), b"..." | b"\xe2\x80\xa6" | b"..")
+}
+
+impl Excerpt {
+    /// Reads the values of all stretches of `text`; lines before byte `data_at` count only when they announce one.
+    pub fn read(text: &[u8], data_at: usize) -> Result<Excerpt, Fault> {
+        let mut e = Excerpt::default();
+        let mut here = Stretch {
+            last: false,
+            announced: None,
+            values: Vec::new(),
+        };
+        for (number, (at, line)) in (1..).zip(lines(text)) {
+            if let Some((last, n)) = announces(line) {
+                e.end(std::mem::replace(
+                    &mut here,
+                    Stretch {
+                        last,
+                        announced: Some(n),
+                        values: Vec::new(),
+                    },
+                ))?;
+            } else if at < data_at || line.first() == Some(&b'#') {
+            } else if is_gap(line) {
+                e.end(std::mem::replace(
+                    &mut here,
+                    Stretch {
+                        last: true,
+                        announced: None,
+                        values: Vec::new(),
+                    },
+                ))?;
+            } else if let Some(half) = bits(line) {
+                e.is_f16 = true;
+                here.values.push(f16::from_bits(half).to_f64());
+            } else {
+                for word in line.split(|b| is_separator(*b)).filter(|w| !w.is_empty()) {
+                    let value = whole(word).ok_or_else(|| Fault::NoNumber {
+                        line: number,
+                        word: String::from_utf8_lossy(&word[..word.len().min(40)]).into(),
+                    })?;
+                    e.precision.see(word);
+                    here.values.push(value);
+                }
+            }
+        }
+        e.end(here)?;
+        Ok(e)
+    }
+
+    fn end(&mut self, stretch: Stretch) -> Result<(), Fault> {
+        let found = stretch.values.len() as u64;
+        if found == 0 && stretch.announced.is_none() {
+            return Ok(());
+        }
+        // A small tensor has fewer elements than the line announces: `place` compares with the shape.
+        if stretch.announced.is_some_and(|n| found > n) {
+            return Err(Fault::TooMany { found });
+        }
+        self.stretches.push(stretch);
+        Ok(())
+    }
+
+    /// Gives the values their places among `total` elements.
+    pub fn place(&self, total: u64) -> Result<Partial, Fault> {
+        let mut known = std::collections::BTreeMap::new();
+        for s in &self.stretches {
+            let found = s.values.len() as u64;
+            if found > total {
+                return Err(Fault::TooMany { found });
+            }
+            if let Some(announced) = s.announced.map(|n| n.min(total)).filter(|n| *n != found) {
+                return Err(Fault::Short { announced, found });
+            }
+            let start = if s.last { total - found } else { 0 };
+            known.extend((start..).zip(s.values.iter().copied()));
+        }
+        Ok(Partial {
+            positions: known.keys().copied().collect(),
+            values: known.values().copied().collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_find_their_places() {
+        let text = b"# Data:\n# First 3 elements:\n1.0\n2.0\n3.0\n# Last 2 elements:\n8.0\n9.0\n";
+        let e = Excerpt::read(text, 0).unwrap();
+        assert_eq!(
+            e.place(100).unwrap(),
+            Partial {
+                positions: vec![0, 1, 2, 98, 99],
+                values: vec![1., 2., 3., 8., 9.],
+            }
+        );
+        // Overlapping ends count once.
+        assert_eq!(e.place(4).unwrap().positions, [0, 1, 2, 3]);
+        assert_eq!(e.place(2), Err(Fault::TooMany { found: 3 }));
+    }
+
+    #[test]
+    fn a_cut_stretch_is_an_error() {
+        let text = b"# First 3 elements:\n1.0\n2.0\n";
+        assert_eq!(
+            Excerpt::read(text, 0).unwrap().place(100),
+            Err(Fault::Short {
+                announced: 3,
+                found: 2
+            })
+        );
+    }
+
+    #[test]
+    fn bits_of_f16_count_as_exact() {
+        let text = b"# Data (first 100 elements as hex and converted):\n0x3c00 (1.000000e+00)\n0xc000 (-2.000000e+00)\n";
+        let e = Excerpt::read(text, 0).unwrap();
+        assert!(e.is_f16);
+        assert_eq!(e.place(2).unwrap().values, [1.0, -2.0]);
+        assert_eq!(e.precision.half_units(), (0.0, 0.0));
+        assert!(e.place(6144).is_err());
+    }
+
+    #[test]
+    fn dots_stand_for_the_middle() {
+        let e = Excerpt::read(b"1.5\n2.5\n...\n9.5\n", 0).unwrap();
+        assert_eq!(e.place(10).unwrap().positions, [0, 1, 9]);
+        assert_eq!(announces(b"# the first 2 layers"), None);
+        assert_eq!(announces(b"Last 5 values:"), Some((true, 5)));
+    }
+}

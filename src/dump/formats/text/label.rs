@@ -1,0 +1,158 @@
+//! What a line of a log calls the tensor behind it.
+
+use super::header::{Header, shape};
+
+/// Words that a logger puts before its message.
+const LEVELS: &[&str] = &[
+    "debug", "info", "warning", "warn", "error", "trace", "dbg", "inf", "wrn", "err",
+];
+
+/// The name in the text before a tensor (`2024-01-01 INFO [rank0]: layer 0 q_proj = ` says `rank0/layer_0_q_proj`);
+/// `None` when there is none.
+pub fn label(text: &str) -> Option<String> {
+    let text = text
+        .trim()
+        .trim_end_matches([':', '=', '>', '-', ' ', ',', '|', '(', '{', '[']);
+    let mut words = Vec::new();
+    for word in text.split_whitespace().rev() {
+        let bare = word.trim_matches(['\'', '"', '`']);
+        let bare = bare.strip_prefix("**").unwrap_or(bare);
+        let plain = !bare.is_empty()
+            && bare.chars().all(|c| {
+                c.is_alphanumeric()
+                    || matches!(c, '_' | '.' | '-' | '/' | '#' | '(' | ')' | '[' | ']')
+            });
+        let closing = bare.ends_with([']', ')']) && !bare.contains(['[', '(']);
+        if !plain
+            || closing
+            || bare.starts_with('[')
+            || bare == "-"
+            || LEVELS.contains(&bare.to_ascii_lowercase().as_str())
+            || words.len() == 4
+        {
+            break;
+        }
+        words.push(bare);
+    }
+    // A number alone is a time stamp or a line number.
+    while words.last().is_some_and(|w| w.parse::<f64>().is_ok()) {
+        words.pop();
+    }
+    words.reverse();
+    let name = words.join("_");
+    if !name.chars().any(char::is_alphabetic) {
+        return None;
+    }
+    Some(match rank(text) {
+        Some(rank) if !name.to_ascii_lowercase().contains("rank") => format!("rank{rank}/{name}"),
+        _ => name,
+    })
+}
+
+/// The number behind the word `rank`.
+pub fn rank(text: &str) -> Option<u64> {
+    number_behind(text, "rank")
+}
+
+/// The number behind `word`: `[rank0]`, `Rank 3:`, `step=17`.
+pub fn number_behind(text: &str, word: &str) -> Option<u64> {
+    let lower = text.to_ascii_lowercase();
+    let mut from = 0;
+    while let Some(at) = lower[from..].find(word).map(|n| from + n) {
+        from = at + word.len();
+        if lower[..at].ends_with(|c: char| c.is_alphanumeric()) {
+            continue;
+        }
+        let rest = lower[from..].trim_start_matches([' ', '=', ':', '_', '[', '#']);
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        if let Ok(n) = rest[..end].parse() {
+            return Some(n);
+        }
+    }
+    None
+}
+
+/// Text before a tensor, taken apart: the name, and the shape where it is said there too.
+pub fn label_and_shape(text: &str) -> (Option<String>, Option<Vec<usize>>) {
+    let mut header = Header::default();
+    header.read(text.trim_end_matches([':', '=', ' ']).as_bytes());
+    let lower = text.to_ascii_lowercase();
+    let mut cut = text.len();
+    for word in ["torch.size", "shape", "size", "dims", "dtype"] {
+        if let Some(at) = lower.find(word) {
+            let starts = !lower[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            if starts {
+                cut = cut.min(at);
+            }
+        }
+    }
+    // `q_proj (1, 24, 256)`, `q_proj [1, 24, 256]`
+    let mut found = header.shape;
+    for open in ['(', '['] {
+        if let Some(at) = text[..cut].find(open)
+            && found.is_none()
+            && let Some((dims, _)) = shape(&text[at..])
+            && !dims.is_empty()
+            && text[..at].ends_with(' ')
+        {
+            (cut, found) = (at, Some(dims));
+        }
+    }
+    let name = text[..cut]
+        .trim_end()
+        .trim_end_matches(['.', ' ', '-', ',']);
+    (label(name), found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_behind_what_loggers_write() {
+        for (text, name) in [
+            ("q_proj: ", Some("q_proj")),
+            ("layer 0 q_proj = ", Some("layer_0_q_proj")),
+            (
+                "2024-01-01 12:00:00,123 INFO model.py:12 q_proj",
+                Some("q_proj"),
+            ),
+            (
+                "[rank0]: model.layers.0.mlp:",
+                Some("rank0/model.layers.0.mlp"),
+            ),
+            ("DEBUG - hidden ->", Some("hidden")),
+            ("12:00:01 3", None),
+            ("", None),
+        ] {
+            assert_eq!(label(text).as_deref(), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn shapes_stand_beside_names() {
+        let shaped = |text| label_and_shape(text);
+        let q = Some("q_proj".to_owned());
+        assert_eq!(
+            shaped("q_proj torch.Size([1, 2]): "),
+            (q.clone(), Some(vec![1, 2]))
+        );
+        assert_eq!(shaped("q_proj shape=(1, 2)"), (q.clone(), Some(vec![1, 2])));
+        assert_eq!(
+            shaped("q_proj.shape: [1, 2]"),
+            (q.clone(), Some(vec![1, 2]))
+        );
+        assert_eq!(shaped("q_proj (1, 2) = "), (q.clone(), Some(vec![1, 2])));
+        assert_eq!(shaped("q_proj = "), (q, None));
+    }
+
+    #[test]
+    fn ranks_and_steps_are_numbers_behind_words() {
+        assert_eq!(rank("[rank3]: x"), Some(3));
+        assert_eq!(rank("Rank 12: x"), Some(12));
+        assert_eq!(rank("frank 1"), None);
+        assert_eq!(number_behind("at step=17, x", "step"), Some(17));
+    }
+}

@@ -1,0 +1,463 @@
+//! Logs with tensors in them, between lines that mean nothing to us.
+
+use super::super::stem;
+use super::elements::Elements;
+use super::found::{self, Entry, Found, info, payload, printed};
+use super::ggml::{self, Block};
+use super::header::Header;
+use super::label::label_and_shape;
+use super::libtorch::{self, Rows};
+use super::print::{self, Print, Style, Taken};
+use super::source::{Encoding, LineReader, reader};
+use super::summary::{statistics, summary};
+use crate::dtype::DType;
+use crate::dump::{Format, Hints, Opened, Partial, Printed, PrintedStats, ReadError, Remark};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Any text: what llama.cpp, Python and C++ print, summary lines, `name[i] = value`. Text without tensors gives none.
+pub struct Log;
+
+const NAME: &str = "log";
+
+impl Format for Log {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn sniff(&self, head: &[u8], path: &Path) -> bool {
+        // A list of lists of numbers is a print too; other JSON has readers of its own.
+        let json = path
+            .extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case("json"));
+        let list = head.trim_ascii_start().starts_with(b"[");
+        !super::is_source(path) && (!json || list) && Encoding::of(head).is_some()
+    }
+
+    fn open(&self, path: &Path, _: &Hints) -> Result<Opened, ReadError> {
+        let head = crate::dump::open::head(path, 4096)?;
+        let encoding =
+            Encoding::of(&head).ok_or_else(|| ReadError::malformed(path, "this is no text"))?;
+        let mut lines = LineReader::new(reader(path, encoding, 0)?);
+        let mut log = Reader::new(path);
+        while let Some((number, line, ended)) = lines.next().map_err(|e| ReadError::io(path, e))? {
+            log.line(number, &line, ended);
+        }
+        Ok(log.finish().finish(path, NAME))
+    }
+}
+
+/// Reads a log line by line.
+struct Reader<'a> {
+    path: &'a Path,
+    found: Found,
+    number: u64,
+    block: Option<(u64, Block)>,
+    evaluations: Evaluations,
+    print: Option<Pending>,
+    rows: Rows,
+    elements: Elements,
+    /// Steps of summary lines so far, per tag and rank.
+    steps: HashMap<(String, Option<u64>), u64>,
+    context: Context,
+    /// Sums of prints with gaps that are the sums of what was printed, and of those that are not.
+    partial_sums: (u64, u64),
+}
+
+/// What the lines above say about the next tensor.
+#[derive(Debug, Default)]
+struct Context {
+    name: Option<String>,
+    shape: Option<Vec<usize>>,
+    /// No line with words came before.
+    clean: bool,
+}
+
+/// A printed tensor whose lines are arriving, or whose shape may stand in the next line.
+struct Pending {
+    line: u64,
+    name: Option<String>,
+    print: Print,
+    /// The tensor may be all that the file holds.
+    alone: bool,
+}
+
+/// Tells apart the evaluations of one graph: each starts with the same tensor.
+#[derive(Default)]
+struct Evaluations {
+    first: Option<(String, String)>,
+    now: usize,
+}
+
+impl Evaluations {
+    fn of(&mut self, header: &ggml::Header) -> usize {
+        let key = (header.name.clone(), header.op().to_owned());
+        match &self.first {
+            None => self.first = Some(key),
+            Some(first) if *first == key => self.now += 1,
+            Some(_) => {}
+        }
+        self.now
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn new(path: &'a Path) -> Self {
+        Reader {
+            path,
+            found: Found::default(),
+            number: 0,
+            block: None,
+            evaluations: Evaluations::default(),
+            print: None,
+            rows: Rows::default(),
+            elements: Elements::default(),
+            steps: HashMap::new(),
+            context: Context {
+                clean: true,
+                ..Context::default()
+            },
+            partial_sums: (0, 0),
+        }
+    }
+
+    fn line(&mut self, number: u64, line: &str, ended: bool) {
+        self.number = number;
+        if let Some((_, block)) = &mut self.block {
+            match block.line(line, ended) {
+                ggml::Taken::Yes => return,
+                ggml::Taken::Last => {
+                    self.end_block();
+                    return;
+                }
+                ggml::Taken::No => {}
+            }
+        }
+        if let Some(header) = ggml::Header::of(line) {
+            self.end_block();
+            self.end_print();
+            self.block = Some((number, Block::new(header)));
+            return;
+        }
+        if self.block.is_some() {
+            return;
+        }
+        if self.print.is_some() && self.continue_print(line, ended) {
+            return;
+        }
+        if let Some(s) = summary(line) {
+            self.summary(s);
+            return;
+        }
+        let entries = self.found.entries.len() as u64;
+        if self.start_print(line, ended)
+            || self.row(line)
+            || self.elements.line(line, entries, &self.context.shape)
+        {
+            return;
+        }
+        if let Some((name, header)) = statistics(line) {
+            self.statistics(name, header);
+        } else {
+            self.remember(line);
+        }
+    }
+
+    fn finish(mut self) -> Found {
+        let cut = self.block.as_ref().map(|(_, b)| b.header.name.clone());
+        self.end_block();
+        self.end_print();
+        if let Some(name) = cut
+            && self.found.notes.is_empty()
+        {
+            self.note_cut(&name);
+        }
+        // llama.cpp summed only what it printed before it summed the whole tensor.
+        if self.partial_sums.0 > 0 && self.partial_sums.1 == 0 {
+            for e in &mut self.found.entries {
+                if let Some(stats) = &mut e.printed.stats {
+                    stats.sum = None;
+                }
+            }
+        }
+        for group in std::mem::take(&mut self.elements.groups).into_iter().rev() {
+            let dtype = if group.integers {
+                DType::I64
+            } else {
+                DType::F64
+            };
+            let placed = group
+                .place()
+                .and_then(|(shape, partial)| Ok((info(dtype, shape)?, partial)));
+            match placed {
+                Ok((info, partial)) => {
+                    let (half_unit_abs, half_unit_rel) = group.precision.half_units();
+                    let printed = Printed {
+                        half_unit_abs,
+                        half_unit_rel,
+                        stats: None,
+                    };
+                    let at = (group.sequence as usize).min(self.found.entries.len());
+                    let entry = Entry {
+                        evaluation: None,
+                        name: group.name,
+                        member: None,
+                        payload: payload(&info, partial),
+                        info,
+                        printed,
+                    };
+                    self.found.entries.insert(at, entry);
+                }
+                Err(fault) => self
+                    .found
+                    .refuse(self.path, self.number, &group.name, &fault),
+            }
+        }
+        self.found
+    }
+
+    fn end_block(&mut self) {
+        let Some((line, block)) = self.block.take() else {
+            return;
+        };
+        let header = block.header.clone();
+        let evaluation = self.evaluations.of(&header);
+        let Some(dtype) = header.dtype.filter(|_| !block.is_empty()) else {
+            return;
+        };
+        if let (true, Some(sum)) = (block.has_gaps(), block.sum) {
+            let (printed, slack) = block.printed_sum();
+            match (printed - sum.value).abs() <= slack + sum.half_unit {
+                true => self.partial_sums.0 += u64::from(printed != 0.0),
+                false => self.partial_sums.1 += 1,
+            }
+        }
+        let stats = PrintedStats {
+            sum: block.sum,
+            ..PrintedStats::default()
+        };
+        let printed = printed(&block.precision, stats);
+        let placed = block
+            .finish()
+            .and_then(|(shape, partial, cut)| Ok((info(dtype, shape)?, partial, cut)));
+        let (info, partial, cut) = match placed {
+            Ok(placed) => placed,
+            Err(fault) => return self.found.refuse(self.path, line, &header.name, &fault),
+        };
+        if cut {
+            self.note_cut(&header.name);
+        }
+        self.found.entries.push(Entry {
+            evaluation: Some(evaluation),
+            name: header.name,
+            member: Some(header.operation),
+            payload: payload(&info, partial),
+            info,
+            printed,
+        });
+    }
+
+    fn note_cut(&mut self, name: &str) {
+        self.found.notes.push(Remark {
+            id: "log_cut_off",
+            message: format!(
+                "{} at line {}: the print of {name} is cut off; what stands before the cut is compared",
+                self.path.display(),
+                self.number
+            ),
+            tensors: vec![name.to_owned()],
+        });
+    }
+
+    fn start_print(&mut self, line: &str, ended: bool) -> bool {
+        let Some((style, before, at)) = print::start(line) else {
+            return false;
+        };
+        // The end of a C++ print has brackets too.
+        if libtorch::trailer(line.trim()).is_some() {
+            return false;
+        }
+        let (name, shape) = label_and_shape(before);
+        let mut print = Print::new(style);
+        print.shape = shape.or_else(|| self.context.shape.take());
+        let alone = name.is_none() && self.context.clean;
+        let name = name.or_else(|| self.context.name.take());
+        if name.is_none() && !alone && style == Style::Bare {
+            return false;
+        }
+        match print.line(&line[at..], ended) {
+            Taken::Never => return false,
+            Taken::Fault(fault) if name.is_some() || alone => {
+                let name = name.unwrap_or_else(|| stem(self.path));
+                self.found.refuse(self.path, self.number, &name, &fault);
+            }
+            Taken::Fault(_) => return false,
+            Taken::More | Taken::Done => {
+                self.end_print();
+                self.print = Some(Pending {
+                    line: self.number,
+                    name,
+                    print,
+                    alone,
+                });
+            }
+        }
+        self.context = Context::default();
+        true
+    }
+
+    /// Gives a line to the open print; `false` when it does not belong there.
+    fn continue_print(&mut self, line: &str, ended: bool) -> bool {
+        let Some(mut pending) = self.print.take() else {
+            return false;
+        };
+        if pending.print.is_done() {
+            if pending.print.trailer(line) {
+                self.print = Some(pending);
+                self.end_print();
+                return true;
+            }
+            if line.trim().is_empty() {
+                self.print = Some(pending);
+                return true;
+            }
+            let mut header = Header::default();
+            if pending.print.lacks_shape() && header.read(line.as_bytes()) && header.shape.is_some()
+            {
+                pending.print.shape = header.shape;
+                self.print = Some(pending);
+                self.end_print();
+                return true;
+            }
+            self.print = Some(pending);
+            self.end_print();
+            return false;
+        }
+        match pending.print.line(line, ended) {
+            Taken::More | Taken::Done => {
+                self.print = Some(pending);
+                true
+            }
+            Taken::Never => false,
+            Taken::Fault(fault) => {
+                let name = pending.name.unwrap_or_else(|| stem(self.path));
+                self.found.refuse(self.path, pending.line, &name, &fault);
+                true
+            }
+        }
+    }
+
+    fn end_print(&mut self) {
+        let Some(pending) = self.print.take() else {
+            return;
+        };
+        let print = pending.print;
+        let name = pending.name.unwrap_or_else(|| stem(self.path));
+        if !print.is_telling() && !pending.alone {
+            return;
+        }
+        let dtype = print.dtype();
+        let placed = print.nest().place(print.shape.as_deref());
+        let placed = placed.and_then(|(shape, partial)| Ok((info(dtype, shape)?, partial)));
+        match placed {
+            Ok((info, partial)) => {
+                if !print.is_done() {
+                    self.note_cut(&name);
+                }
+                self.found.entries.push(Entry {
+                    evaluation: None,
+                    name,
+                    member: None,
+                    payload: payload(&info, partial),
+                    info,
+                    printed: printed(&print.precision, PrintedStats::default()),
+                });
+            }
+            Err(fault) => self.found.refuse(self.path, pending.line, &name, &fault),
+        }
+    }
+
+    /// Rows of a C++ print.
+    fn row(&mut self, line: &str) -> bool {
+        match self.rows.line(line) {
+            libtorch::Taken::No => false,
+            libtorch::Taken::Yes => true,
+            libtorch::Taken::Done(p) => {
+                let name = self.context.name.take().unwrap_or_else(|| stem(self.path));
+                if let Ok(info) = info(p.dtype, p.shape) {
+                    let partial = Partial {
+                        positions: (0..p.values.len() as u64).collect(),
+                        values: p.values,
+                    };
+                    self.found.entries.push(Entry {
+                        evaluation: None,
+                        name,
+                        member: None,
+                        payload: payload(&info, partial),
+                        info,
+                        printed: Printed {
+                            half_unit_abs: p.half_units.0,
+                            half_unit_rel: p.half_units.1,
+                            stats: None,
+                        },
+                    });
+                }
+                self.context = Context::default();
+                true
+            }
+            libtorch::Taken::Misfit { shape, found } => {
+                let name = self.context.name.take().unwrap_or_else(|| stem(self.path));
+                let fault = super::nest::Fault::Shape {
+                    shape,
+                    found: vec![found],
+                };
+                self.found.refuse(self.path, self.number, &name, &fault);
+                self.context = Context::default();
+                true
+            }
+        }
+    }
+
+    fn summary(&mut self, s: super::summary::Summary) {
+        let occurrence = self.steps.entry((s.tag.clone(), s.rank)).or_default();
+        let step = s.step.unwrap_or(*occurrence);
+        *occurrence += 1;
+        let rank = s.rank.map_or(String::new(), |r| format!("rank{r}/"));
+        for (stage, stats) in s.items {
+            let name = format!("{}/step{step}/{rank}{stage}", s.tag);
+            self.found
+                .entries
+                .extend(found::statistics(name, None, None, stats));
+        }
+        self.context.clean = false;
+    }
+
+    fn statistics(&mut self, name: Option<String>, header: Header) {
+        let shape = header.shape.or_else(|| self.context.shape.take());
+        if let Some(name) = name.or_else(|| self.context.name.clone()) {
+            let entry = found::statistics(name, shape, header.dtype, header.stats);
+            self.found.entries.extend(entry);
+        }
+        self.context.clean = false;
+    }
+
+    /// Keeps what a line says about the tensor in the next one.
+    fn remember(&mut self, line: &str) {
+        let text = line.trim();
+        if text.is_empty() {
+            return;
+        }
+        let (name, shape) = label_and_shape(text.trim_start_matches(['#', '=', '-', '*', ' ']));
+        let heading = text.ends_with(':') || text.split_whitespace().count() <= 3;
+        if shape.is_some() {
+            self.context.shape = shape;
+            if name.is_some() {
+                self.context.name = name;
+            }
+            return;
+        }
+        self.context.shape = None;
+        self.context.name = name.filter(|_| heading);
+        self.context.clean = false;
+    }
+}

@@ -1,0 +1,41 @@
+//! Text: numbers in lines, prints, logs.
+//!
+//! A tensor read from text is complete, partial (some elements at known places) or known by its statistics alone.
+
+mod census;
+mod decode;
+mod digits;
+mod elements;
+mod excerpt;
+mod found;
+mod ggml;
+mod header;
+mod label;
+mod layout;
+mod libtorch;
+mod log;
+mod nest;
+mod number;
+mod numbers;
+mod print;
+mod source;
+mod summary;
+#[cfg(test)]
+mod tests;
+
+pub use log::Log;
+pub use numbers::Numbers;
+
+use std::path::Path;
+
+/// Whether the file is written for people or compilers: numbers in it are examples.
+fn is_source(path: &Path) -> bool {
+    const SOURCES: &[&str] = &[
+        "md", "rst", "html", "htm", "xml", "yaml", "yml", "toml", "ini", "cfg", "py", "ipynb",
+        "rs", "c", "h", "cc", "cpp", "cxx", "hpp", "cu", "cuh", "js", "ts", "go", "java", "sh",
+        "bat", "tex", "svg", "patch", "diff",
+    ];
+    path.extension()
+        .and_then(|e| e.to_str())
+        .is_some_and(|e| SOURCES.contains(&e.to_ascii_lowercase().as_str()))
+}

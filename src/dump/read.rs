@@ -1,0 +1,420 @@
+//! Reading elements: all of a tensor, a slice of it, or the same bytes as another type.
+
+use super::{DType, Guess, Payload, ReadError, ReadErrorKind, Stream, Tensor, TensorInfo};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+impl Tensor {
+    /// All elements in logical row-major order, converted to f64 (integers beyond 2^53 are rounded).
+    ///
+    /// `Err` for a tensor of which only some elements, or only statistics, are known.
+    pub fn values(&self) -> Result<Vec<f64>, ReadError> {
+        let bytes = self.storage()?;
+        let mut out = zeros(self.info.len()).ok_or_else(|| {
+            self.error(ReadErrorKind::Unsupported(format!(
+                "{} elements do not fit in memory",
+                self.info.len()
+            )))
+        })?;
+        if self.info.is_contiguous() {
+            self.info.dtype().decode(&bytes, &mut out);
+        } else {
+            gather(&self.info, &bytes, &mut out);
+        }
+        Ok(out)
+    }
+
+    /// The stored bytes from the first to the last element used ([`TensorInfo::byte_extent`] of them), little endian,
+    /// with the checksum verified where one is stated.
+    pub fn storage(&self) -> Result<Vec<u8>, ReadError> {
+        let needs = self.info.byte_extent();
+        match &self.payload {
+            Payload::File {
+                path,
+                offset,
+                big_endian,
+                crc,
+            } => {
+                let mut file = File::open(path).map_err(|e| self.error(ReadErrorKind::Io(e)))?;
+                let mut bytes = match crc {
+                    // The checksum covers the whole member; the elements are a part of it.
+                    Some(crc) if crc.start <= *offset && offset + needs <= crc.start + crc.len => {
+                        let mut member = self.range(&mut file, crc.start, crc.len)?;
+                        let computed = crc32fast::hash(&member);
+                        if computed != crc.crc32 {
+                            return Err(self.error(ReadErrorKind::Checksum {
+                                stored: crc.crc32,
+                                computed,
+                            }));
+                        }
+                        member.drain(..(offset - crc.start) as usize);
+                        member.truncate(needs as usize);
+                        member
+                    }
+                    _ => self.range(&mut file, *offset, needs)?,
+                };
+                if *big_endian {
+                    swap_bytes(&mut bytes, self.info.dtype().size());
+                }
+                Ok(bytes)
+            }
+            Payload::Memory(bytes) => match bytes.get(..needs as usize) {
+                Some(bytes) => Ok(bytes.to_vec()),
+                None => Err(self.truncated(needs, bytes.len() as u64)),
+            },
+            Payload::Stream(stream) => {
+                let mut bytes = Vec::new();
+                let read = stream.open()?.take(needs).read_to_end(&mut bytes);
+                read.map_err(|e| self.stream_error(e))?;
+                if (bytes.len() as u64) < needs {
+                    return Err(self.truncated(needs, bytes.len() as u64));
+                }
+                Ok(bytes)
+            }
+            Payload::Partial(known) => Err(self.error(ReadErrorKind::Unsupported(format!(
+                "only {} of {} elements are known",
+                known.positions.len(),
+                self.info.len()
+            )))),
+            Payload::Statistics => Err(self.error(ReadErrorKind::Unsupported(
+                "only statistics are known, no elements".into(),
+            ))),
+        }
+    }
+
+    fn range(&self, file: &mut File, start: u64, len: u64) -> Result<Vec<u8>, ReadError> {
+        let io = |e: io::Error| self.error(ReadErrorKind::Io(e));
+        let found = file.metadata().map_err(io)?.len().saturating_sub(start);
+        if found < len {
+            return Err(self.truncated(len, found));
+        }
+        let mut bytes = vec![0; len as usize];
+        file.seek(SeekFrom::Start(start)).map_err(io)?;
+        file.read_exact(&mut bytes).map_err(io)?;
+        Ok(bytes)
+    }
+
+    /// Another reading of the same bytes, where the file did not say what they are ([`Tensor::guess`]).
+    ///
+    /// `Some` only when the bytes fit exactly: [`Guess::Bits`] takes a float type of the stored width and the stored
+    /// shape, [`Guess::Shape`] keeps its type, the others take any type and shape of the same number of bytes.
+    pub fn reread(&self, dtype: DType, shape: &[usize]) -> Option<Tensor> {
+        let info = match self.guess.as_ref()? {
+            Guess::Bits => {
+                let fits = shape == self.info.shape()
+                    && dtype.size() == self.info.dtype().size()
+                    && !dtype.is_exact();
+                if !fits {
+                    return None;
+                }
+                TensorInfo::strided(dtype, shape.to_vec(), self.info.strides().to_vec()).ok()?
+            }
+            Guess::Shape => {
+                let info = TensorInfo::new(self.info.dtype(), shape.to_vec()).ok()?;
+                if info.len() != self.info.len() {
+                    return None;
+                }
+                info
+            }
+            Guess::Size | Guess::Partner => {
+                let info = TensorInfo::new(dtype, shape.to_vec()).ok()?;
+                if info.byte_extent() != self.info.byte_extent() {
+                    return None;
+                }
+                info
+            }
+        };
+        Some(Tensor {
+            info,
+            guess: Some(Guess::Partner),
+            ..self.clone()
+        })
+    }
+
+    /// The part of the tensor at one index of each of its leading axes; −1 is the last.
+    pub fn slice_leading(&self, index: &[i64]) -> Result<Tensor, ReadError> {
+        let shape = self.info.shape();
+        let refuse = |fact: String| self.error(ReadErrorKind::Unsupported(fact));
+        if index.len() > shape.len() {
+            return Err(refuse(format!(
+                "{} indices for {} axes {shape:?}",
+                index.len(),
+                shape.len()
+            )));
+        }
+        let mut skip = 0;
+        for (axis, &i) in index.iter().enumerate() {
+            let n = shape[axis];
+            let at = if i < 0 { i + n as i64 } else { i };
+            if at < 0 || at >= n as i64 {
+                return Err(refuse(format!(
+                    "index {i} is outside axis {axis} of {n} (shape {shape:?})"
+                )));
+            }
+            skip = usize::saturating_add(
+                skip,
+                (at as usize).saturating_mul(self.info.strides()[axis]),
+            );
+        }
+        let info = TensorInfo::strided(
+            self.info.dtype(),
+            shape[index.len()..].to_vec(),
+            self.info.strides()[index.len()..].to_vec(),
+        )
+        .map_err(|e| refuse(e.to_string()))?;
+        let skip = if info.is_empty() { 0 } else { skip as u64 } * info.dtype().size() as u64;
+        let payload = match &self.payload {
+            Payload::File {
+                path,
+                offset,
+                big_endian,
+                ..
+            } => Payload::File {
+                path: Arc::clone(path),
+                offset: offset + skip,
+                big_endian: *big_endian,
+                crc: None,
+            },
+            Payload::Memory(bytes) => {
+                let end = skip + info.byte_extent();
+                let part = bytes
+                    .get(skip as usize..end as usize)
+                    .ok_or_else(|| self.truncated(end, bytes.len() as u64))?;
+                Payload::Memory(part.into())
+            }
+            Payload::Stream(inner) => Payload::Stream(Arc::new(Part {
+                inner: Arc::clone(inner),
+                skip,
+                len: info.byte_extent(),
+            })),
+            Payload::Partial(_) | Payload::Statistics => {
+                return Err(refuse("not all elements are known: cannot slice".into()));
+            }
+        };
+        Ok(Tensor {
+            info,
+            payload,
+            printed: Default::default(),
+            guess: None,
+            ..self.clone()
+        })
+    }
+
+    /// An error about this tensor.
+    pub fn error(&self, kind: ReadErrorKind) -> ReadError {
+        let error = ReadError::new(&self.origin.path, kind);
+        match &self.origin.member {
+            Some(member) => error.member(member),
+            None => error,
+        }
+    }
+
+    fn truncated(&self, needs: u64, found: u64) -> ReadError {
+        self.error(ReadErrorKind::Truncated {
+            what: data_of(&self.info),
+            needs,
+            found,
+        })
+    }
+
+    /// The [`ReadError`] inside an error of a stream, or one made of it.
+    pub fn stream_error(&self, error: io::Error) -> ReadError {
+        match error.downcast::<ReadError>() {
+            Ok(error) => error,
+            Err(error) => self.error(ReadErrorKind::Io(error)),
+        }
+    }
+}
+
+/// How messages name the elements of a tensor whose bytes are missing.
+pub(super) fn data_of(info: &TensorInfo) -> String {
+    format!("data of {} {:?} (bytes)", info.dtype(), info.shape())
+}
+
+/// Opens `path` and returns it with its length.
+pub(super) fn open_file(path: &Path) -> Result<(File, u64), ReadError> {
+    let file = File::open(path).map_err(|e| ReadError::io(path, e))?;
+    let len = file.metadata().map_err(|e| ReadError::io(path, e))?.len();
+    Ok((file, len))
+}
+
+/// Reverses the bytes of every element of `size` bytes.
+pub(super) fn swap_bytes(bytes: &mut [u8], size: usize) {
+    if size > 1 {
+        for element in bytes.chunks_exact_mut(size) {
+            element.reverse();
+        }
+    }
+}
+
+fn zeros(len: usize) -> Option<Vec<f64>> {
+    let mut out = Vec::new();
+    out.try_reserve_exact(len).ok()?;
+    out.resize(len, 0.0);
+    Some(out)
+}
+
+/// Decodes strided storage in logical row-major order.
+fn gather(info: &TensorInfo, bytes: &[u8], out: &mut [f64]) {
+    let Some((&n, outer)) = info.shape().split_last() else {
+        return;
+    };
+    if info.is_empty() {
+        return;
+    }
+    let size = info.dtype().size();
+    let inner = info.strides()[outer.len()];
+    let mut index = vec![0usize; outer.len()];
+    for row in out.chunks_exact_mut(n) {
+        let start: usize = index.iter().zip(info.strides()).map(|(i, s)| i * s).sum();
+        for (k, value) in row.iter_mut().enumerate() {
+            let at = (start + k * inner) * size;
+            info.dtype()
+                .decode(&bytes[at..at + size], std::slice::from_mut(value));
+        }
+        for (i, &n) in index.iter_mut().zip(outer).rev() {
+            *i += 1;
+            if *i < n {
+                break;
+            }
+            *i = 0;
+        }
+    }
+}
+
+/// A stretch of another stream.
+struct Part {
+    inner: Arc<dyn Stream>,
+    skip: u64,
+    len: u64,
+}
+
+impl Stream for Part {
+    fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+        Ok(Box::new(PartReader {
+            inner: self.inner.open()?,
+            skip: self.skip,
+            len: self.len,
+        }))
+    }
+}
+
+struct PartReader {
+    inner: Box<dyn Read + Send>,
+    skip: u64,
+    len: u64,
+}
+
+impl Read for PartReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.skip > 0 {
+            let skipped = io::copy(&mut (&mut self.inner).take(self.skip), &mut io::sink())?;
+            if skipped < self.skip {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.skip = 0;
+        }
+        let n = buf
+            .len()
+            .min(usize::try_from(self.len).unwrap_or(buf.len()));
+        let read = self.inner.read(&mut buf[..n])?;
+        self.len -= read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump::{Origin, Printed};
+
+    fn tensor(info: TensorInfo, payload: Payload, guess: Option<Guess>) -> Tensor {
+        Tensor {
+            name: "x".into(),
+            info,
+            origin: Origin {
+                path: "x.npy".into(),
+                member: None,
+                format: "npy",
+            },
+            payload,
+            printed: Printed::default(),
+            guess,
+            sequence: None,
+        }
+    }
+
+    fn memory(info: TensorInfo, values: &[f64], guess: Option<Guess>) -> Tensor {
+        let mut bytes = Vec::new();
+        for &v in values {
+            info.dtype().encode(v, &mut bytes);
+        }
+        tensor(info, Payload::Memory(bytes.into()), guess)
+    }
+
+    const COUNT: [f64; 6] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+
+    #[test]
+    fn values_come_in_row_major_order_whatever_the_memory_order() {
+        let c = TensorInfo::new(DType::F32, vec![2, 3]).unwrap();
+        assert_eq!(memory(c, &COUNT, None).values().unwrap(), COUNT);
+        let f = TensorInfo::fortran(DType::F32, vec![2, 3]).unwrap();
+        let expected = [0.0, 2.0, 4.0, 1.0, 3.0, 5.0];
+        assert_eq!(memory(f, &COUNT, None).values().unwrap(), expected);
+        let repeated = TensorInfo::strided(DType::F32, vec![2, 2], vec![0, 1]).unwrap();
+        let expected = [0.0, 1.0, 0.0, 1.0];
+        assert_eq!(memory(repeated, &COUNT, None).values().unwrap(), expected);
+    }
+
+    #[test]
+    fn a_slice_of_leading_axes_counts_from_either_end() {
+        let c = TensorInfo::new(DType::F32, vec![2, 3]).unwrap();
+        let t = memory(c, &COUNT, None);
+        assert_eq!(
+            t.slice_leading(&[1]).unwrap().values().unwrap(),
+            [3.0, 4.0, 5.0]
+        );
+        assert_eq!(t.slice_leading(&[-2, -1]).unwrap().values().unwrap(), [2.0]);
+        let message = t.slice_leading(&[2]).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "x.npy: index 2 is outside axis 0 of 2 (shape [2, 3])"
+        );
+        let f = TensorInfo::fortran(DType::F32, vec![2, 3]).unwrap();
+        let t = memory(f, &COUNT, None);
+        assert_eq!(
+            t.slice_leading(&[1]).unwrap().values().unwrap(),
+            [1.0, 3.0, 5.0]
+        );
+    }
+
+    #[test]
+    fn a_guessed_tensor_is_read_again_only_when_the_bytes_fit() {
+        let flat = TensorInfo::new(DType::F32, vec![6]).unwrap();
+        let t = memory(flat.clone(), &COUNT, Some(Guess::Size));
+        let again = t.reread(DType::F32, &[2, 3]).unwrap();
+        assert_eq!(
+            (again.info.shape(), again.guess),
+            (&[2usize, 3][..], Some(Guess::Partner))
+        );
+        assert!(t.reread(DType::F16, &[2, 3]).is_none());
+        assert!(t.reread(DType::F16, &[2, 6]).is_some());
+        assert!(
+            memory(flat, &COUNT, None)
+                .reread(DType::F32, &[2, 3])
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn bits_become_floats_of_the_same_width_only() {
+        let info = TensorInfo::new(DType::U16, vec![1]).unwrap();
+        let t = memory(info, &[f64::from(0x3f80)], Some(Guess::Bits));
+        let again = t.reread(DType::BF16, &[1]).unwrap();
+        assert_eq!(again.values().unwrap(), [1.0]);
+        assert!(t.reread(DType::I16, &[1]).is_none());
+        assert!(t.reread(DType::F8E4M3, &[1]).is_none());
+    }
+}

@@ -1,0 +1,162 @@
+//! Where it starts: verdicts and the data flow give the origins, and what each stage inherited.
+//!
+//! A pair that differs is judged against what its inputs already carried: rounding noise grows slowly from stage to stage, a
+//! fault is a jump. The walk follows the pipeline, so every stage knows what entered it.
+
+use crate::judge::Finding;
+
+/// Rounding noise does not grow by more than this factor through one stage.
+const GROWTH: f64 = 5.0;
+/// Over all stages, noise does not exceed this many times the noise of a single one.
+const TOTAL_GROWTH: f64 = 64.0;
+
+/// The data flow over the compared tensors, in pipeline order: parents have smaller indices.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// Nearest ancestors that were dumped on both sides.
+    pub parents: Vec<Vec<usize>>,
+    /// Keys of the stages between a tensor and its parents that were not dumped.
+    pub skipped: Vec<Vec<String>>,
+}
+
+impl Graph {
+    pub fn children(&self) -> Vec<Vec<usize>> {
+        let mut out = vec![Vec::new(); self.parents.len()];
+        for (child, parents) in self.parents.iter().enumerate() {
+            for &p in parents {
+                out[p].push(child);
+            }
+        }
+        out
+    }
+}
+
+/// What the walk found, one entry per tensor.
+#[derive(Clone, Debug, Default)]
+pub struct Localisation {
+    pub diverged: Vec<bool>,
+    /// The bound that each error was held against.
+    pub bound: Vec<f64>,
+    /// Diverged, while everything that was computed from it agrees (or heals itself).
+    pub healed: Vec<bool>,
+    /// Diverged, while all its parents agree or are healed.
+    pub origin: Vec<bool>,
+}
+
+/// Walks the pipeline. `noise` is the relative error of one stage that this pair of dumps is known to have beyond the types'
+/// own; `excused[i]` holds when a layout relation explains tensor i exactly.
+pub fn localise(
+    findings: &[Option<Finding>],
+    graph: &Graph,
+    noise: f64,
+    excused: &[bool],
+) -> Localisation {
+    let n = findings.len();
+    let mut out = Localisation {
+        diverged: vec![false; n],
+        bound: vec![0.0; n],
+        healed: vec![false; n],
+        origin: vec![false; n],
+    };
+    for (i, finding) in findings.iter().enumerate() {
+        match finding {
+            None => {}
+            Some(Finding::Settled { diverged, .. }) => out.diverged[i] = *diverged && !excused[i],
+            Some(Finding::Error { error, floor, .. }) => {
+                let entered = graph.parents[i]
+                    .iter()
+                    .filter(|&&p| !out.diverged[p] && !excused[p])
+                    .filter_map(|&p| findings[p].as_ref().map(Finding::error))
+                    .fold(0.0, f64::max);
+                let single = floor.max(noise);
+                let grown = (GROWTH * entered).min(TOTAL_GROWTH * single);
+                out.bound[i] = floor.max(GROWTH * noise).max(grown);
+                out.diverged[i] = *error > out.bound[i] && !excused[i];
+            }
+        }
+    }
+    let children = graph.children();
+    for i in (0..n).rev() {
+        out.healed[i] = out.diverged[i]
+            && !children[i].is_empty()
+            && children[i]
+                .iter()
+                .all(|&c| !out.diverged[c] || out.healed[c]);
+    }
+    for i in 0..n {
+        out.origin[i] = out.diverged[i]
+            && graph.parents[i]
+                .iter()
+                .all(|&p| !out.diverged[p] || out.healed[p]);
+    }
+    out
+}
+
+impl Localisation {
+    /// The first propagating origin, else the first origin.
+    pub fn first(&self) -> Option<usize> {
+        let origins = || {
+            self.origin
+                .iter()
+                .enumerate()
+                .filter(|(_, o)| **o)
+                .map(|(i, _)| i)
+        };
+        origins()
+            .find(|&i| !self.healed[i])
+            .or_else(|| origins().next())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(error: f64) -> Option<Finding> {
+        Some(Finding::Error {
+            error,
+            floor: 2e-6,
+            of: String::new(),
+        })
+    }
+
+    fn chain(n: usize) -> Graph {
+        Graph {
+            parents: (0..n)
+                .map(|i| if i == 0 { vec![] } else { vec![i - 1] })
+                .collect(),
+            skipped: vec![vec![]; n],
+        }
+    }
+
+    #[test]
+    fn a_jump_is_an_origin_and_slow_growth_is_not() {
+        let slow = [0.0, 1e-7, 1.5e-6, 4e-6, 8e-6].map(error);
+        assert_eq!(localise(&slow, &chain(5), 0.0, &[false; 5]).first(), None);
+        let jump = [0.0, 1e-7, 1.4e-4, 3e-4, 9e-4].map(error);
+        let found = localise(&jump, &chain(5), 0.0, &[false; 5]);
+        assert_eq!(found.first(), Some(2));
+        assert_eq!(found.origin, [false, false, true, false, false]);
+    }
+
+    #[test]
+    fn what_heals_is_not_the_first_divergence() {
+        let findings = [0.0, 0.7, 1e-7, 0.2, 0.3].map(error);
+        let found = localise(&findings, &chain(5), 0.0, &[false; 5]);
+        assert!(found.healed[1] && !found.healed[3]);
+        assert_eq!(found.first(), Some(3));
+    }
+
+    #[test]
+    fn known_noise_of_the_pair_is_no_divergence() {
+        let findings = [0.0, 1e-7, 4e-4, 6e-4, 1e-3].map(error);
+        assert_eq!(
+            localise(&findings, &chain(5), 0.0, &[false; 5]).first(),
+            Some(2)
+        );
+        assert_eq!(
+            localise(&findings, &chain(5), 4e-4, &[false; 5]).first(),
+            None
+        );
+    }
+}

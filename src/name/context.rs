@@ -1,0 +1,303 @@
+//! All names of one side together: what single names leave open is settled here.
+
+use super::clean::Clean;
+use super::dialects::{Reading, Rule};
+use super::layer::Tower;
+use super::read::{self, Hit, Raw};
+use super::rules::{Meaning, meaning};
+use super::steps::{ranks, take_counters};
+use super::tags::Tag;
+use super::words::joined;
+use super::{Entry, Key, Stage};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The names of one side, each read alone.
+pub(super) struct Names<'a> {
+    pub entries: &'a [Entry<'a>],
+    pub raws: Vec<Raw>,
+    /// Entries in order of execution as far as it is known.
+    pub sequence: Vec<usize>,
+    /// Position of an entry in `sequence`.
+    place: Vec<usize>,
+    pub steps: Vec<Option<u32>>,
+    pub ranks: Vec<Option<u32>>,
+}
+
+/// What the names of a dump say together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    /// Stages that some name says without doubt.
+    said: BTreeSet<Stage>,
+    pub gated: bool,
+    pub fused_gate_up: bool,
+    pub experts: bool,
+    pub last_layer: Option<u32>,
+    two_stacks: bool,
+    pub learned_positions: bool,
+}
+
+impl Facts {
+    /// What both sides say together: they dumped the same model.
+    pub fn and(&self, other: &Facts) -> Facts {
+        Facts {
+            said: self.said.clone(),
+            gated: self.gated || other.gated,
+            fused_gate_up: self.fused_gate_up || other.fused_gate_up,
+            experts: self.experts || other.experts,
+            last_layer: self.last_layer.max(other.last_layer),
+            two_stacks: self.two_stacks || other.two_stacks,
+            learned_positions: self.learned_positions || other.learned_positions,
+        }
+    }
+
+    pub fn says(&self, stage: Stage) -> bool {
+        self.said.contains(&stage)
+    }
+
+    /// No norm before attention, one after it (BERT).
+    pub fn post_norm(&self) -> bool {
+        self.says(Stage::AttnOutNorm) && !self.says(Stage::AttnNorm)
+    }
+
+    pub fn ungated(&self) -> bool {
+        !self.gated && !self.fused_gate_up && self.says(Stage::UpProj)
+    }
+}
+
+impl<'a> Names<'a> {
+    pub fn read(entries: &'a [Entry<'a>], mut cleans: Vec<Clean>, tags: &[Tag]) -> Names<'a> {
+        for c in &mut cleans {
+            for tag in tags {
+                if tag.remove(&mut c.words)
+                    && let Some((at, _)) = &mut c.counter
+                {
+                    *at = at.saturating_sub(1);
+                }
+            }
+        }
+        let counters = take_counters(&mut cleans);
+        let mut raws: Vec<Raw> = cleans.into_iter().map(read::read_raw).collect();
+        let order = read::dialect_order(&raws);
+        for raw in &mut raws {
+            read::bare_number_layer(raw, &order);
+            raw.hit = read::read(raw, &order);
+        }
+        let mut sequence: Vec<usize> = (0..entries.len()).collect();
+        if entries.iter().all(|e| e.sequence.is_some()) {
+            sequence.sort_by_key(|&i| entries[i].sequence);
+        } else if counters.iter().all(Option::is_some) {
+            sequence.sort_by_key(|&i| counters[i]);
+        }
+        let mut place = vec![0; sequence.len()];
+        for (k, &i) in sequence.iter().enumerate() {
+            place[i] = k;
+        }
+        let ranks = ranks(&raws);
+        let mut names = Names {
+            entries,
+            raws,
+            sequence,
+            place,
+            steps: Vec::new(),
+            ranks,
+        };
+        names.steps = names.find_steps();
+        names.settle_layers();
+        names
+    }
+
+    /// A per-layer stage without a layer belongs to layer 0 when the dump knows no other layer.
+    fn settle_layers(&mut self) {
+        let several = self.raws.iter().any(|r| r.layer.is_some_and(|l| l > 0));
+        let transformer = self.raws.iter().any(|r| {
+            let attention = |s: Stage| (Stage::AttnNorm..=Stage::AttnResidual).contains(&s);
+            r.layer.is_some()
+                || r.hit.is_some_and(|h| match h.reading {
+                    Reading::Stage(s) => attention(s),
+                    Reading::Depends(rule) => {
+                        matches!(rule, Rule::QCur | Rule::KCur | Rule::AttnOut | Rule::Scores)
+                    }
+                    _ => false,
+                })
+        });
+        for raw in &mut self.raws {
+            let Some(hit) = raw.hit.filter(|h| h.layered && raw.layer.is_none()) else {
+                continue;
+            };
+            match hit.index {
+                Some(n) if transformer && !hit.input => {
+                    raw.layer = Some(n);
+                    raw.hit = Some(Hit { index: None, ..hit });
+                }
+                _ if transformer && !several && !vague(raw, hit) => raw.layer = Some(0),
+                _ => raw.hit = None,
+            }
+        }
+    }
+
+    pub fn facts(&self) -> Facts {
+        let mut f = Facts::default();
+        let (mut encoder, mut decoder) = (false, false);
+        for raw in &self.raws {
+            f.last_layer = f.last_layer.max(raw.layer);
+            let words = || raw.before.iter().chain(&raw.after);
+            f.experts |= words().any(|w| w.is_any(&["experts", "expert", "moe"]));
+            let spelled = joined(&words().cloned().collect::<Vec<_>>());
+            f.fused_gate_up |= spelled.contains("gate_up_proj");
+            f.gated |= ["swiglu", "geglu", "reglu", "gate_par", "hook_pre_linear"]
+                .iter()
+                .any(|s| spelled.contains(s));
+            encoder |= raw.tower == Tower::Encoder && raw.layer.is_some();
+            decoder |= raw.tower == Tower::Decoder && raw.layer.is_some();
+            match raw.hit {
+                Some(Hit {
+                    reading: Reading::Stage(s) | Reading::Module(s),
+                    input: false,
+                    ..
+                }) => {
+                    let module = matches!(
+                        raw.hit,
+                        Some(Hit {
+                            reading: Reading::Module(_),
+                            ..
+                        })
+                    );
+                    if !module || !matches!(s, Stage::OProj | Stage::DownProj) {
+                        f.said.insert(s);
+                    }
+                }
+                Some(Hit {
+                    reading: Reading::Depends(Rule::Gate),
+                    ..
+                }) if !raw.foreign => f.gated = true,
+                _ => {}
+            }
+            if raw.hidden.is_some() && raw.hit.is_none() {
+                f.said.insert(Stage::Embed);
+            }
+        }
+        f.gated |= f.says(Stage::GateProj);
+        f.gated &= !f.experts || f.says(Stage::GateProj);
+        f.two_stacks = encoder && decoder;
+        f.learned_positions = f.says(Stage::PosEmbed);
+        f
+    }
+
+    /// The keys of this side; `facts` may know the other side too.
+    pub fn keys(&self, facts: &Facts) -> Vec<Key> {
+        let mut meanings: Vec<Option<Meaning>> =
+            self.raws.iter().map(|r| meaning(r, facts)).collect();
+        for (m, e) in meanings.iter_mut().zip(self.entries) {
+            if let (Some(m), Some("RESHAPE" | "VIEW" | "PERMUTE" | "TRANSPOSE" | "CONT" | "CPY")) =
+                (m, e.op)
+            {
+                // The same values in another arrangement; it carries the stage only when nothing better does.
+                m.quality += 3;
+            }
+        }
+        self.llama_cpp_projections(&mut meanings, facts);
+        // Step, rank, stack, layer and stage: one tensor of each group carries the stage alone.
+        type Place = (Option<u32>, Option<u32>, Tower, Option<u32>, Stage);
+        let mut groups: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
+        for &i in &self.sequence {
+            if let Some(m) = &meanings[i] {
+                let tower = if facts.two_stacks || self.raws[i].tower > Tower::Decoder {
+                    self.raws[i].tower
+                } else {
+                    Tower::Main
+                };
+                groups
+                    .entry((self.steps[i], self.ranks[i], tower, m.layer, m.stage))
+                    .or_default()
+                    .push(i);
+            }
+        }
+        let mut keys: Vec<Key> = (0..self.raws.len()).map(|i| self.unnamed(i)).collect();
+        for ((step, rank, tower, layer, stage), members) in groups {
+            let stack = match tower {
+                Tower::Main | Tower::Decoder => "",
+                Tower::Encoder => "encoder",
+                Tower::Vision => "vision",
+                Tower::Audio => "audio",
+                Tower::Draft => "draft",
+            };
+            let merit =
+                |i: usize, m: &Meaning| (m.quality, !m.form.is_empty(), Reverse(self.place[i]));
+            let best = members
+                .iter()
+                .filter_map(|&i| meanings[i].as_ref().map(|m| merit(i, m)))
+                .min();
+            for i in members {
+                let Some(m) = &meanings[i] else { continue };
+                let canonical = best == Some(merit(i, m));
+                let form = match (canonical && m.form.is_empty(), m.form.is_empty()) {
+                    (true, _) => String::new(),
+                    (false, false) => m.form.clone(),
+                    (false, true) => read::cleaned_name(&self.raws[i]),
+                };
+                let rest = [stack, form.as_str()]
+                    .iter()
+                    .filter(|s| !s.is_empty())
+                    .copied()
+                    .collect::<Vec<_>>()
+                    .join(" ");
+                keys[i] = Key {
+                    step,
+                    rank,
+                    layer,
+                    stage: Some(stage),
+                    rest,
+                };
+            }
+        }
+        self.tell_apart(&mut keys);
+        keys
+    }
+
+    fn unnamed(&self, i: usize) -> Key {
+        let raw = &self.raws[i];
+        let mut rest = read::cleaned_name(raw);
+        if raw.layer.is_none() && (raw.tower == Tower::Vision || raw.tower == Tower::Audio) {
+            rest = super::words::written(&raw.before);
+        }
+        Key {
+            step: self.steps[i],
+            rank: self.ranks[i],
+            layer: raw.layer,
+            stage: None,
+            rest,
+        }
+    }
+
+    /// Tensors that still share a key get the words that set them apart, else the number of their occurrence.
+    fn tell_apart(&self, keys: &mut [Key]) {
+        let mut seen: BTreeMap<Key, u32> = BTreeMap::new();
+        for &i in &self.sequence {
+            let clash = seen.contains_key(&keys[i]);
+            if clash && !self.raws[i].clean.extra.is_empty() {
+                keys[i].rest = format!("{} {}", keys[i].rest, self.raws[i].clean.extra)
+                    .trim()
+                    .to_string();
+            }
+            let base = keys[i].clone();
+            let count = seen.entry(base).or_insert(0);
+            *count += 1;
+            if *count > 1 {
+                let k = *count;
+                keys[i].rest = if keys[i].rest.is_empty() {
+                    k.to_string()
+                } else {
+                    format!("{} #{k}", keys[i].rest)
+                };
+                seen.entry(keys[i].clone()).or_insert(1);
+            }
+        }
+    }
+}
+
+/// One word such as `out` says too little to put a tensor without a layer at the end of layer 0.
+fn vague(raw: &Raw, hit: Hit) -> bool {
+    let ends = matches!(hit.reading, Reading::Stage(Stage::Input | Stage::Output));
+    ends && raw.before.len() == 1
+}

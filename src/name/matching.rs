@@ -1,0 +1,419 @@
+//! The rules of pairing, one after the other: each takes what the ones before it left.
+
+use super::pairing::{How, Note, Paired, Pairing};
+use super::words::{joined, split};
+use super::{Entry, Key, Stage};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One side while it is paired.
+pub(super) struct Half<'a> {
+    pub entries: &'a [Entry<'a>],
+    pub plain: Vec<String>,
+    pub keys: Vec<Key>,
+    pub words: Vec<BTreeSet<String>>,
+}
+
+pub(super) struct Matcher<'a> {
+    r: Half<'a>,
+    c: Half<'a>,
+    of_r: Vec<Option<(usize, How)>>,
+    of_c: Vec<Option<usize>>,
+    replicas: Vec<(usize, usize)>,
+    notes: Vec<Note>,
+}
+
+impl<'a> Matcher<'a> {
+    pub fn new(r: Half<'a>, c: Half<'a>) -> Self {
+        Matcher {
+            of_r: vec![None; r.entries.len()],
+            of_c: vec![None; c.entries.len()],
+            r,
+            c,
+            replicas: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn open_r(&self) -> Vec<usize> {
+        (0..self.of_r.len())
+            .filter(|&i| self.of_r[i].is_none())
+            .collect()
+    }
+
+    fn open_c(&self) -> Vec<usize> {
+        (0..self.of_c.len())
+            .filter(|&i| self.of_c[i].is_none())
+            .collect()
+    }
+
+    fn join(&mut self, r: usize, c: usize, how: How) {
+        self.of_r[r] = Some((c, how));
+        self.of_c[c] = Some(r);
+    }
+
+    /// Whether the number of elements could be the same; batch, padding and last-token dumps are left to the comparison.
+    fn sizes_agree(&self, r: usize, c: usize) -> bool {
+        match (self.r.entries[r].shape, self.c.entries[c].shape) {
+            (Some(a), Some(b)) => a.iter().product::<usize>() == b.iter().product::<usize>(),
+            _ => true,
+        }
+    }
+
+    /// Equal names of one step and rank, the k-th with the k-th. Names that mean different stages and hold different
+    /// numbers of elements are left to the stages.
+    pub fn same_names(&mut self) {
+        type Place<'p> = (&'p str, Option<u32>, Option<u32>);
+        fn place<'p>(h: &'p Half<'_>, i: usize) -> Place<'p> {
+            (h.plain[i].as_str(), h.keys[i].step, h.keys[i].rank)
+        }
+        let mut joins = Vec::new();
+        let known: [BTreeSet<&Key>; 2] =
+            [&self.r, &self.c].map(|h| h.keys.iter().filter(|k| k.stage.is_some()).collect());
+        let mut there: BTreeMap<Place<'_>, Vec<usize>> = BTreeMap::new();
+        for i in self.open_c() {
+            there.entry(place(&self.c, i)).or_default().push(i);
+        }
+        let mut here: BTreeMap<Place<'_>, Vec<usize>> = BTreeMap::new();
+        for i in self.open_r() {
+            here.entry(place(&self.r, i)).or_default().push(i);
+        }
+        for (name, rs) in &here {
+            let Some(cs) = there.get(name) else { continue };
+            if rs.len() == 1 && cs.len() == 1 {
+                let (r, c) = (rs[0], cs[0]);
+                let (kr, kc) = (&self.r.keys[r], &self.c.keys[c]);
+                let elsewhere = || known[1].contains(kr) || known[0].contains(kc);
+                if kr == kc || self.sizes_agree(r, c) || !elsewhere() {
+                    joins.push((r, c));
+                }
+            } else {
+                for &r in rs {
+                    joins.extend(
+                        cs.iter()
+                            .find(|&&c| self.c.keys[c] == self.r.keys[r])
+                            .map(|&c| (r, c)),
+                    );
+                }
+            }
+        }
+        for (r, c) in joins {
+            self.join(r, c, How::Name);
+        }
+    }
+
+    pub fn same_keys(&mut self) {
+        let mut there: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
+        for i in self.open_c() {
+            there
+                .entry(self.comparable(&self.c, i))
+                .or_default()
+                .push(i);
+        }
+        for r in self.open_r() {
+            let key = self.comparable(&self.r, r);
+            let Some(cs) = there.get_mut(&key) else {
+                continue;
+            };
+            // Exact spelling before a spelling in other case.
+            let at = cs
+                .iter()
+                .position(|&c| self.c.keys[c].rest == self.r.keys[r].rest)
+                .unwrap_or(0);
+            let c = cs.remove(at);
+            if cs.is_empty() {
+                there.remove(&key);
+            }
+            self.join(r, c, How::Stage);
+        }
+    }
+
+    /// The key with separators and case of the rest made one.
+    fn comparable(&self, half: &Half<'_>, i: usize) -> Key {
+        let mut key = half.keys[i].clone();
+        key.rest = joined(&split(&key.rest));
+        key
+    }
+
+    /// One side calls the embedding by its rows, the other by what enters layer 0: the same tensor where nothing is added
+    /// and no name says that it was scaled.
+    pub fn embeddings(&mut self) {
+        let added = |k: &Key| {
+            matches!(
+                k.stage,
+                Some(Stage::PosEmbed | Stage::TypeEmbed | Stage::EmbedSum)
+            )
+        };
+        if self.r.keys.iter().chain(&self.c.keys).any(added) {
+            return;
+        }
+        let is_embedding =
+            |k: &Key| matches!(k.stage, Some(Stage::TokEmbed | Stage::Embed)) && k.rest.is_empty();
+        for r in self.open_r() {
+            let key = self.r.keys[r].clone();
+            if !is_embedding(&key) {
+                continue;
+            }
+            let same_place = |k: &Key| is_embedding(k) && (k.step, k.rank) == (key.step, key.rank);
+            let alone = |keys: &[Key]| keys.iter().filter(|k| same_place(k)).count() == 1;
+            let scaled = |name: &str| name.to_lowercase().contains("scale");
+            let found = self
+                .open_c()
+                .into_iter()
+                .find(|&c| same_place(&self.c.keys[c]));
+            if let (Some(c), true, true) = (found, alone(&self.r.keys), alone(&self.c.keys))
+                && !scaled(self.r.entries[r].name)
+                && !scaled(self.c.entries[c].name)
+            {
+                self.join(r, c, How::Embedding);
+            }
+        }
+    }
+
+    /// Names of one step, rank and layer where the words of one contain the words of the other, in one way only.
+    pub fn left_over_words(&mut self) {
+        /// More combinations than this say that the names have nothing in common.
+        const TOO_MANY: usize = 4_000_000;
+        type Place = (Option<u32>, Option<u32>, u32);
+        // A name without a layer may belong to the first one.
+        let place = |k: &Key| -> Place { (k.step, k.rank, k.layer.unwrap_or(0)) };
+        let mut groups: BTreeMap<Place, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
+        for r in self.open_r() {
+            groups.entry(place(&self.r.keys[r])).or_default().0.push(r);
+        }
+        for c in self.open_c() {
+            groups.entry(place(&self.c.keys[c])).or_default().1.push(c);
+        }
+        for (rs, cs) in groups.into_values() {
+            if rs.len().saturating_mul(cs.len()) <= TOO_MANY {
+                self.match_words(&rs, &cs);
+            }
+        }
+    }
+
+    /// Pairs where each is the only one that fits the other; several that fit are told by their shape, else reported.
+    fn match_words(&mut self, rs: &[usize], cs: &[usize]) {
+        let mut options: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut claims: BTreeMap<usize, usize> = BTreeMap::new();
+        for &r in rs {
+            let mut fitting: Vec<usize> = cs
+                .iter()
+                .copied()
+                .filter(|&c| self.words_fit(r, c))
+                .collect();
+            if fitting.len() > 1 {
+                let shape = self.r.entries[r].shape;
+                let alike: Vec<usize> = fitting
+                    .iter()
+                    .copied()
+                    .filter(|&c| shape.is_some() && shape == self.c.entries[c].shape)
+                    .collect();
+                if alike.len() == 1 {
+                    fitting = alike;
+                }
+            }
+            for &c in &fitting {
+                *claims.entry(c).or_default() += 1;
+            }
+            if !fitting.is_empty() {
+                options.insert(r, fitting);
+            }
+        }
+        for (r, fitting) in options {
+            let mut names = vec![self.r.entries[r].name.to_string()];
+            names.extend(fitting.iter().map(|&c| self.c.entries[c].name.to_string()));
+            match fitting[..] {
+                [c] if claims.get(&c) == Some(&1) => {
+                    self.join(r, c, How::Words);
+                    let message = format!(
+                        "{} and {} were paired although a word of one is missing in the other",
+                        names[0], names[1]
+                    );
+                    self.notes.push(Note {
+                        id: "paired_by_words",
+                        message,
+                        names,
+                    });
+                }
+                _ => {
+                    let message = format!(
+                        "{} could be each of {}; not paired, --map decides",
+                        names[0],
+                        names[1..].join(", ")
+                    );
+                    self.notes.push(Note {
+                        id: "ambiguous_names",
+                        message,
+                        names,
+                    });
+                }
+            }
+        }
+    }
+
+    fn words_fit(&self, r: usize, c: usize) -> bool {
+        let (a, b) = (&self.r.keys[r], &self.c.keys[c]);
+        let (u, v) = (&self.r.words[r], &self.c.words[c]);
+        let stages = a.stage.is_none() || b.stage.is_none() || a.stage == b.stage;
+        stages && !u.is_empty() && !v.is_empty() && (u.is_subset(v) || v.is_subset(u))
+    }
+
+    /// Two single tensors are meant to be compared, whatever they are called.
+    pub fn only_ones(&mut self) {
+        if self.of_r == [None] && self.of_c == [None] {
+            self.join(0, 0, How::Only);
+        }
+    }
+
+    /// A side that was dumped by one process stands against every rank of the other where the sizes agree.
+    pub fn replicas(&mut self) {
+        let ranks = |keys: &[Key]| keys.iter().filter_map(|k| k.rank).collect::<BTreeSet<_>>();
+        let (ranks_r, ranks_c) = (ranks(&self.r.keys), ranks(&self.c.keys));
+        let mut refused = Vec::new();
+        let single = |k: &Key| Key {
+            rank: None,
+            ..k.clone()
+        };
+        let index = |keys: &[Key]| {
+            keys.iter()
+                .enumerate()
+                .rev()
+                .map(|(i, k)| (single(k), i))
+                .collect::<BTreeMap<Key, usize>>()
+        };
+        if ranks_r.len() > 1 && ranks_c.len() <= 1 {
+            let there = index(&self.c.keys);
+            for r in self.open_r() {
+                let found = there.get(&single(&self.r.keys[r])).copied();
+                match found {
+                    Some(c) if self.of_c[c].is_none() => self.join(r, c, How::Stage),
+                    Some(c) if self.sizes_agree(r, c) => self.replicas.push((r, c)),
+                    Some(_) => refused.push(self.r.entries[r].name.to_string()),
+                    None => {}
+                }
+            }
+        } else if ranks_c.len() > 1 && ranks_r.len() <= 1 {
+            let here = index(&self.r.keys);
+            for c in self.open_c() {
+                let found = here.get(&single(&self.c.keys[c])).copied();
+                match found {
+                    Some(r) if self.of_r[r].is_none() => self.join(r, c, How::Stage),
+                    Some(r) if self.sizes_agree(r, c) => self.replicas.push((r, c)),
+                    Some(_) => refused.push(self.c.entries[c].name.to_string()),
+                    None => {}
+                }
+            }
+        }
+        if !self.replicas.is_empty() {
+            let names = self
+                .replicas
+                .iter()
+                .map(|&(r, c)| {
+                    if ranks_r.len() > 1 {
+                        self.r.entries[r].name
+                    } else {
+                        self.c.entries[c].name
+                    }
+                    .to_string()
+                })
+                .collect();
+            let message = format!(
+                "one side was dumped by one process, the other by {} ranks: each rank is compared with it",
+                ranks_r.len().max(ranks_c.len())
+            );
+            self.notes.push(Note {
+                id: "ranks_replicated",
+                message,
+                names,
+            });
+        }
+        if !refused.is_empty() {
+            let message =
+                "ranks hold parts of other sizes than the other side; gather them before the dump"
+                    .to_string();
+            self.notes.push(Note {
+                id: "ranks_sharded",
+                message,
+                names: refused,
+            });
+        }
+    }
+
+    pub fn finish(self) -> Pairing {
+        let mut pairs: Vec<Paired> = Vec::new();
+        for (r, found) in self.of_r.iter().enumerate() {
+            if let Some((c, how)) = *found {
+                pairs.push(Paired {
+                    reference: r,
+                    candidate: c,
+                    key: self.key_of(r, c),
+                    how,
+                });
+            }
+        }
+        for &(r, c) in &self.replicas {
+            let ranked = if self.r.keys[r].rank.is_some() {
+                &self.r.keys[r]
+            } else {
+                &self.c.keys[c]
+            };
+            pairs.push(Paired {
+                reference: r,
+                candidate: c,
+                key: ranked.clone(),
+                how: How::Replica,
+            });
+        }
+        pairs.sort_by_key(|p| (p.reference, p.candidate));
+        promote(&mut pairs);
+        let replicated_r: BTreeSet<usize> = self.replicas.iter().map(|p| p.0).collect();
+        let replicated_c: BTreeSet<usize> = self.replicas.iter().map(|p| p.1).collect();
+        let only_reference = self
+            .open_r()
+            .into_iter()
+            .filter(|i| !replicated_r.contains(i))
+            .map(|i| (i, self.r.keys[i].clone()))
+            .collect();
+        let only_candidate = self
+            .open_c()
+            .into_iter()
+            .filter(|i| !replicated_c.contains(i))
+            .map(|i| (i, self.c.keys[i].clone()))
+            .collect();
+        Pairing {
+            pairs,
+            only_reference,
+            only_candidate,
+            notes: self.notes,
+            reference_tag: None,
+            candidate_tag: None,
+        }
+    }
+
+    /// The reference's key; the candidate's where only that knows the stage.
+    fn key_of(&self, r: usize, c: usize) -> Key {
+        let (a, b) = (&self.r.keys[r], &self.c.keys[c]);
+        if a.stage.is_none() && b.stage.is_some() {
+            b.clone()
+        } else {
+            a.clone()
+        }
+    }
+}
+
+/// A further form of a stage (`mlp` beside `down_proj`) stands for the stage when the form that should was not paired.
+fn promote(pairs: &mut [Paired]) {
+    let mut taken: BTreeSet<Key> = pairs.iter().map(|p| p.key.clone()).collect();
+    for pair in pairs {
+        let tuple_index = pair.key.rest.bytes().all(|b| b.is_ascii_digit());
+        if pair.key.stage.is_none() || tuple_index {
+            continue;
+        }
+        let plain = Key {
+            rest: super::flow::stack(&pair.key).to_string(),
+            ..pair.key.clone()
+        };
+        if taken.insert(plain.clone()) {
+            pair.key = plain;
+        }
+    }
+}

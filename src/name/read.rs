@@ -1,0 +1,466 @@
+//! One name read alone: layer, tower, and the candidates for what its words mean.
+
+use super::clean::Clean;
+use super::dialects::{DIALECTS, Reading, look_up};
+use super::layer::{Tower, hidden_index, is_foreign, strong_marker, tower, weak_marker};
+use super::stage::Stage;
+use super::words::{Word, joined, written};
+
+/// A name after everything that can be said without looking at the others.
+#[derive(Clone, Debug)]
+pub(super) struct Raw {
+    pub clean: Clean,
+    pub layer: Option<u32>,
+    /// Words before and after the layer marker (all of them before it where there is none).
+    pub before: Vec<Word>,
+    pub after: Vec<Word>,
+    /// `hidden_states_3`, `h3`: entry i of the list of hidden states.
+    pub hidden: Option<u32>,
+    pub tower: Tower,
+    /// Experts, cross attention, state spaces: no canonical stage.
+    pub foreign: bool,
+    pub hit: Option<Hit>,
+}
+
+/// What the words mean, and how sure that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hit {
+    pub reading: Reading,
+    /// 0 for exact words; each step of stripping adds to it.
+    pub quality: u8,
+    /// The tensor is the input of what was read.
+    pub input: bool,
+    /// Index in a tuple of inputs or outputs.
+    pub index: Option<u32>,
+    /// Read from the per-layer spellings.
+    pub layered: bool,
+}
+
+const LEADING_NOISE: &[&str] = &[
+    "model",
+    "module",
+    "transformer",
+    "encoder",
+    "decoder",
+    "language",
+    "text",
+    "gpt",
+    "neox",
+    "bert",
+    "roberta",
+    "backbone",
+    "base",
+    "orig",
+    "mod",
+    "fsdp",
+    "wrapped",
+    "checkpoint",
+    "compiled",
+    "network",
+    "net",
+    "activations",
+    "activation",
+    "tensors",
+    "tensor",
+    "dump",
+    "dumps",
+    "debug",
+    "data",
+    "layers",
+    "llm",
+    "outputs",
+    "hook",
+    "hooks",
+    "summary",
+    "llama",
+    "qwen2",
+    "qwen3",
+    "qwen",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "mistral",
+    "phi",
+    "gpt2",
+    "opt",
+    "bloom",
+    "root",
+    "graph",
+    "main",
+    "name",
+    "mean",
+    "intermediates",
+    "results",
+    "output",
+    "tower",
+    "vision",
+    "audio",
+    "visual",
+    "thinker",
+    "stats",
+];
+const TRAILING_NOISE: &[&str] = &[
+    "result",
+    "results",
+    "res",
+    "tensor",
+    "data",
+    "value",
+    "val",
+    "activation",
+    "activations",
+    "forward",
+    "hidden",
+    "states",
+    "state",
+    "matmul",
+    "gemm",
+    "add",
+    "layernormalization",
+    "raw",
+    "full",
+    "cont",
+    "contiguous",
+    "f32",
+    "fp32",
+    "f16",
+    "fp16",
+    "bf16",
+    "float32",
+    "float16",
+    "bfloat16",
+    "mul",
+    "cast",
+    "last",
+    "linear",
+    "final",
+    "dump",
+    "summary",
+];
+
+pub(super) fn read_raw(clean: Clean) -> Raw {
+    let mut raw = Raw {
+        layer: clean.layer,
+        before: clean.words.clone(),
+        after: Vec::new(),
+        hidden: None,
+        tower: Tower::Main,
+        foreign: false,
+        hit: None,
+        clean,
+    };
+    split_at_layer(&mut raw);
+    if raw.layer.is_none() {
+        raw.hidden = hidden_index(&raw.before);
+    }
+    raw.tower = tower(&raw.before);
+    raw.foreign = is_foreign(&raw);
+    raw
+}
+
+/// Finds the layer marker and parts the words around it. Explicit markers win over `h0`, `l0` and `-0`.
+fn split_at_layer(raw: &mut Raw) {
+    let words = std::mem::take(&mut raw.before);
+    let found = strong_marker(&words).or_else(|| weak_marker(&words));
+    match found {
+        Some((layer, start, len)) if raw.layer.is_none() => {
+            raw.layer = Some(layer);
+            raw.before = words[..start].to_vec();
+            raw.after = words[start + len..].to_vec();
+        }
+        _ => raw.before = words,
+    }
+}
+
+pub(super) fn is_leading_noise(w: &Word) -> bool {
+    w.is_any(LEADING_NOISE) || is_model_class(&w.text)
+}
+
+/// `LlamaForCausalLM`, `BertModel`.
+fn is_model_class(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_uppercase())
+        && (text.ends_with("LM")
+            || text.ends_with("Model")
+            || text.contains("For") && text.len() > 8
+            || text.ends_with("Transformer"))
+}
+
+/// Which dialects to ask, the one that knows most of the names first.
+pub(super) fn dialect_order(raws: &[Raw]) -> Vec<usize> {
+    let mut votes = vec![0usize; DIALECTS.len()];
+    for raw in raws {
+        let layered = raw.layer.is_some();
+        let words = if layered && !raw.after.is_empty() {
+            &raw.after
+        } else {
+            &raw.before
+        };
+        let start = if layered && !raw.after.is_empty() {
+            0
+        } else {
+            words.iter().take_while(|w| is_leading_noise(w)).count()
+        };
+        let spelled = joined(&words[start..]);
+        for (vote, dialect) in votes.iter_mut().zip(DIALECTS.iter()) {
+            *vote += usize::from(dialect.knows(&spelled, layered));
+        }
+    }
+    let mut order: Vec<usize> = (0..DIALECTS.len()).collect();
+    order.sort_by_key(|&i| std::cmp::Reverse(votes[i]));
+    order
+}
+
+/// `encoder.3.self_attn.q_proj`: a bare number as the layer, when what follows it is a stage.
+pub(super) fn bare_number_layer(raw: &mut Raw, order: &[usize]) {
+    if raw.layer.is_some() || raw.foreign || read(raw, order).is_some() {
+        return;
+    }
+    for i in 0..raw.before.len().saturating_sub(1) {
+        let Some(n) = raw.before[i].number() else {
+            continue;
+        };
+        if find(&raw.before[i + 1..], true, order).is_some_and(|h| h.quality <= 2) {
+            raw.after = raw.before.split_off(i + 1);
+            raw.before.pop();
+            raw.layer = Some(n);
+            return;
+        }
+    }
+}
+
+/// Reads the words of one name, dialects in the order given.
+pub(super) fn read(raw: &Raw, order: &[usize]) -> Option<Hit> {
+    if raw.foreign {
+        return None;
+    }
+    let noise = raw
+        .before
+        .iter()
+        .take_while(|w| is_leading_noise(w))
+        .count();
+    let own = &raw.before[noise..];
+    if raw.layer.is_none() {
+        return find(&raw.before, false, order).or_else(|| find(&raw.before, true, order));
+    }
+    if raw.after.is_empty() && own.is_empty() {
+        return Some(layer_itself(0, false, None));
+    }
+    if raw.after.is_empty() {
+        return find(&raw.before, true, order);
+    }
+    if own.is_empty() {
+        return find(&raw.after, true, order);
+    }
+    let all: Vec<Word> = raw.before.iter().chain(&raw.after).cloned().collect();
+    find(&all, true, order)
+        .filter(|h| h.quality == 0)
+        .or_else(|| find(&raw.after, true, order))
+        .or_else(|| {
+            // `scores_l0_manual`: what follows the layer is a left-over word.
+            let hit = find(own, true, order)?;
+            Some(Hit {
+                quality: hit.quality + 5,
+                ..hit
+            })
+        })
+}
+
+fn layer_itself(quality: u8, input: bool, index: Option<u32>) -> Hit {
+    let stage = if input { Stage::Input } else { Stage::Output };
+    Hit {
+        reading: Reading::Stage(stage),
+        quality,
+        input: false,
+        index,
+        layered: true,
+    }
+}
+
+/// A state of stripping words from the end.
+#[derive(Clone, Copy)]
+struct Peel {
+    end: usize,
+    input: bool,
+    index: Option<u32>,
+    cost: u8,
+}
+
+/// Tries the words as they are, then without hook suffixes, then without the model's prefix, then by the last path segments.
+fn find(words: &[Word], layered: bool, order: &[usize]) -> Option<Hit> {
+    let peels = peels(words);
+    let noise = words.iter().take_while(|w| is_leading_noise(w)).count();
+    let mut starts: Vec<(usize, u8)> = vec![(0, 0)];
+    starts.extend((1..=noise.min(words.len())).map(|i| (i, 0)));
+    let segment = |i: &usize| *i > noise && matches!(words[*i].sep, '.' | '/');
+    starts.extend((1..words.len()).filter(segment).map(|i| (i, 2)));
+    for (start, cost) in starts {
+        for p in &peels {
+            if start > p.end {
+                continue;
+            }
+            if start == p.end {
+                // Nothing but a hook suffix: the layer's own output or input.
+                if layered && start == 0 {
+                    return Some(layer_itself(1, p.input, p.index));
+                }
+                continue;
+            }
+            if let Some(reading) = look_up(&words[start..p.end], layered, order) {
+                let mut hit = Hit {
+                    reading,
+                    quality: cost + p.cost,
+                    input: p.input,
+                    index: p.index,
+                    layered,
+                };
+                attention_tuple(&mut hit);
+                return Some(hit);
+            }
+        }
+    }
+    None
+}
+
+/// The second output of an attention module is its probabilities.
+fn attention_tuple(hit: &mut Hit) {
+    let attention = matches!(
+        hit.reading,
+        Reading::Module(Stage::OProj | Stage::AttnOutNorm | Stage::AttnCtx)
+    );
+    if attention && !hit.input && hit.index == Some(1) {
+        hit.reading = Reading::Stage(Stage::AttnWeights);
+        hit.index = None;
+    }
+}
+
+fn peels(words: &[Word]) -> Vec<Peel> {
+    let mut p = Peel {
+        end: words.len(),
+        input: false,
+        index: None,
+        cost: 0,
+    };
+    let mut all = vec![p];
+    let mut numbers = 0;
+    while p.end > 0 {
+        let w = &words[p.end - 1];
+        if let Some(n) = w.number() {
+            numbers += 1;
+            if numbers > 2 {
+                break;
+            }
+            p.index = p.index.or(Some(n));
+        } else if w.is_any(&["output", "outputs", "out"]) {
+            p.cost += 1;
+        } else if w.is_any(&["input", "inputs"]) {
+            p.input = true;
+        } else if w.is_any(TRAILING_NOISE) {
+            p.cost += match w.lower.as_str() {
+                "add" => 1,
+                _ => 2,
+            };
+        } else {
+            break;
+        }
+        p.end -= 1;
+        all.push(p);
+    }
+    all
+}
+
+/// The name without steps, ranks, layer marker and the model's prefix, as it was written.
+pub(super) fn cleaned_name(raw: &Raw) -> String {
+    let noise = raw
+        .before
+        .iter()
+        .take_while(|w| is_leading_noise(w))
+        .count();
+    let keep_all = raw.layer.is_none() && noise == raw.before.len();
+    let own = if keep_all {
+        &raw.before[..]
+    } else {
+        &raw.before[noise..]
+    };
+    let mut words: Vec<Word> = own.to_vec();
+    words.extend(raw.after.iter().cloned());
+    if words.len() > 1
+        && words
+            .last()
+            .is_some_and(|w| w.is_any(&["outputs", "output"]) && w.sep != '_')
+    {
+        words.pop();
+    }
+    let mut name = written(&words);
+    if !raw.clean.view.is_empty() {
+        if !name.is_empty() {
+            name.push(' ');
+        }
+        name.push_str(&raw.clean.view);
+    }
+    if name.is_empty() {
+        name.push_str("output");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(name: &str) -> Raw {
+        read_raw(super::super::clean::clean(name))
+    }
+
+    #[test]
+    fn layers_are_found_whatever_the_separator() {
+        for (name, layer) in [
+            ("model.layers.3.mlp", 3),
+            ("layer_12_q", 12),
+            ("layers_0_q", 0),
+            ("block_07_cpp", 7),
+            ("transformer.h.5.ln_1", 5),
+            ("L4.attn", 4),
+            ("Qcur-2 (view)", 2),
+            ("scores_l1_manual", 1),
+            ("h0_ffn_l6", 6),
+            ("l3_h_mid", 3),
+            ("cache_k_l2", 2),
+            ("name=x___layer_id=9", 9),
+            ("blk.8.attn_norm", 8),
+            ("encoder.block.2.layer.1.DenseReluDense.wo", 2),
+        ] {
+            assert_eq!(raw(name).layer, Some(layer), "{name}");
+        }
+        for name in [
+            "model.norm",
+            "h0",
+            "up_blocks.1.conv",
+            "conv1",
+            "node_138",
+            "wte",
+        ] {
+            assert_eq!(raw(name).layer, None, "{name}");
+        }
+    }
+
+    #[test]
+    fn hidden_states_are_counted() {
+        for (name, i) in [
+            ("h0", 0),
+            ("hidden_states_4", 4),
+            ("model.hidden_states.2", 2),
+            ("hs_1", 1),
+        ] {
+            assert_eq!(raw(name).hidden, Some(i), "{name}");
+        }
+        assert_eq!(raw("h0_ffn_l0").hidden, None);
+        assert_eq!(raw("h_mid").hidden, None);
+    }
+
+    #[test]
+    fn experts_and_cross_attention_have_no_canonical_stage() {
+        assert!(raw("model.layers.0.mlp.experts.3.gate_proj").foreign);
+        assert!(raw("decoder.layers.0.encoder_attn.q_proj").foreign);
+        assert!(!raw("model.layers.0.mlp.gate_proj").foreign);
+    }
+}

@@ -1,0 +1,265 @@
+//! Side tags: `py_`/`cpp_`, `_torch`/`_cpp`, `ref/`/`cand/`, found and taken off.
+
+use super::Options;
+use super::clean::Clean;
+use super::words::{Word, joined, split};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Words that mark the reference wherever they stand.
+const REFERENCE: &[&str] = &[
+    "torch",
+    "pytorch",
+    "py",
+    "python",
+    "hf",
+    "huggingface",
+    "transformers",
+    "fsdp",
+    "golden",
+    "reference",
+    "baseline",
+    "numpy",
+];
+/// Words that mark the reference only at an end of the name or as a folder.
+const REFERENCE_AT_ENDS: &[&str] = &[
+    "ref", "gold", "expected", "bench", "orig", "original", "eager", "np", "true", "truth", "old",
+    "a",
+];
+const CANDIDATE: &[&str] = &[
+    "cpp",
+    "llamacpp",
+    "ggml",
+    "titan",
+    "torchtitan",
+    "candle",
+    "rust",
+    "mlx",
+    "onnx",
+    "ort",
+    "trt",
+    "tensorrt",
+    "vllm",
+    "sglang",
+    "candidate",
+    "npu",
+    "burn",
+    "tinygrad",
+    "jax",
+    "megatron",
+];
+const CANDIDATE_AT_ENDS: &[&str] = &[
+    "cand", "test", "actual", "max", "target", "rs", "c", "mine", "ours", "got", "compiled",
+    "custom", "impl", "port", "new", "cuda", "gpu", "engine", "neuron", "b",
+];
+
+/// A marker of one side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    pub words: Vec<String>,
+    pub place: Place,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Anywhere,
+    /// First or last word, or a folder.
+    Ends,
+    First,
+    Last,
+}
+
+impl Tag {
+    pub fn given(tag: &str) -> Tag {
+        Tag {
+            words: split(tag).into_iter().map(|w| w.lower).collect(),
+            place: Place::Anywhere,
+        }
+    }
+
+    pub fn known(word: &str) -> Option<Tag> {
+        let place = if REFERENCE.contains(&word) || CANDIDATE.contains(&word) {
+            Place::Anywhere
+        } else if REFERENCE_AT_ENDS.contains(&word) || CANDIDATE_AT_ENDS.contains(&word) {
+            Place::Ends
+        } else {
+            return None;
+        };
+        Some(Tag {
+            words: vec![word.into()],
+            place,
+        })
+    }
+
+    pub fn text(&self) -> String {
+        self.words.join("_")
+    }
+
+    pub fn position(&self, words: &[Word]) -> Option<usize> {
+        let n = self.words.len();
+        if n == 0 || words.len() <= n {
+            return None;
+        }
+        let at = |i: usize| {
+            self.words
+                .iter()
+                .zip(&words[i..])
+                .all(|(t, w)| *t == w.lower)
+        };
+        let is_folder = |i: usize| {
+            words.get(i + n).is_some_and(|w| w.sep == '/') && (i == 0 || words[i].sep == '/')
+        };
+        (0..=words.len() - n).find(|&i| {
+            at(i)
+                && match self.place {
+                    Place::Anywhere => true,
+                    Place::Ends => i == 0 || i + n == words.len() || is_folder(i),
+                    Place::First => i == 0,
+                    Place::Last => i + n == words.len(),
+                }
+        })
+    }
+
+    pub fn marks(&self, words: &[Word]) -> bool {
+        self.position(words).is_some()
+    }
+
+    /// The name without the tag at the start or end of its last segment.
+    pub fn strip_text(&self, name: &str) -> Option<String> {
+        let (folder, last) = name.split_at(name.rfind('/').map_or(0, |at| at + 1));
+        let tag = self.words.join("_");
+        let is_separator = |c: char| !c.is_alphanumeric();
+        let starts = last
+            .get(..tag.len())
+            .is_some_and(|s| s.eq_ignore_ascii_case(&tag));
+        if let Some(rest) = last
+            .get(tag.len()..)
+            .filter(|r| starts && r.starts_with(is_separator))
+        {
+            return Some(format!("{folder}{}", rest.trim_start_matches(is_separator)));
+        }
+        let cut = last.len().checked_sub(tag.len())?;
+        let ends = last
+            .get(cut..)
+            .is_some_and(|s| s.eq_ignore_ascii_case(&tag));
+        let head = last
+            .get(..cut)
+            .filter(|h| ends && h.ends_with(is_separator))?;
+        Some(format!("{folder}{}", head.trim_end_matches(is_separator)))
+    }
+
+    /// Takes the tag out; whether it was there.
+    pub fn remove(&self, words: &mut Vec<Word>) -> bool {
+        let Some(i) = self.position(words) else {
+            return false;
+        };
+        let n = self.words.len();
+        let sep = words[i].sep;
+        words.drain(i..i + n);
+        if let Some(next) = words.get_mut(i) {
+            if i == 0 {
+                next.sep = '\0';
+            } else if sep == '/' {
+                next.sep = '/';
+            }
+        }
+        true
+    }
+}
+
+pub(super) fn is_reference(word: &str) -> bool {
+    REFERENCE.contains(&word) || REFERENCE_AT_ENDS.contains(&word)
+}
+
+/// The known tag that most of one side's names carry, if more than half do.
+pub(super) fn common_tag(names: &[Vec<Word>]) -> Option<Tag> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for words in names {
+        let distinct: BTreeSet<&str> = words.iter().map(|w| w.lower.as_str()).collect();
+        for word in distinct {
+            if Tag::known(word).is_some_and(|t| t.marks(words)) {
+                *counts.entry(word).or_default() += 1;
+            }
+        }
+    }
+    let best = counts.iter().max_by_key(|(_, n)| **n)?;
+    if *best.1 * 2 > names.len() {
+        Tag::known(best.0)
+    } else {
+        None
+    }
+}
+
+/// A first or last word that all names of a side share and that is no known tag.
+pub(super) fn shared_end(names: &[Vec<Word>]) -> Vec<Tag> {
+    let mut tags = Vec::new();
+    if names.len() < 2 || names.iter().any(|w| w.len() < 2) {
+        return tags;
+    }
+    let first = &names[0][0].lower;
+    if names.iter().all(|w| w[0].lower == *first) {
+        tags.push(Tag {
+            words: vec![first.clone()],
+            place: Place::First,
+        });
+    }
+    if let Some(last) = names[0].last()
+        && last.number().is_none()
+        && names
+            .iter()
+            .all(|w| w.last().is_some_and(|l| l.lower == last.lower))
+    {
+        tags.push(Tag {
+            words: vec![last.lower.clone()],
+            place: Place::Last,
+        });
+    }
+    tags
+}
+
+/// The given tags; else the known tags of each side; else first or last words that make names equal when taken off.
+pub(super) fn side_tags(
+    reference: &[Clean],
+    candidate: &[Clean],
+    options: &Options,
+) -> (Vec<Tag>, Vec<Tag>) {
+    let words = |cleans: &[Clean]| cleans.iter().map(|c| c.words.clone()).collect::<Vec<_>>();
+    let (r, c) = (words(reference), words(candidate));
+    let own = |given: &Option<String>, names: &[Vec<Word>]| match given {
+        Some(tag) => vec![Tag::given(tag)],
+        None => common_tag(names).into_iter().collect::<Vec<_>>(),
+    };
+    let (mut tags_r, mut tags_c) = (own(&options.ref_tag, &r), own(&options.cand_tag, &c));
+    if tags_r.is_empty() && tags_c.is_empty() {
+        let common = |a: &[Tag], b: &[Tag]| {
+            let without = |names: &[Vec<Word>], tags: &[Tag]| {
+                names
+                    .iter()
+                    .map(|w| {
+                        let mut w = w.clone();
+                        tags.iter().for_each(|t| {
+                            t.remove(&mut w);
+                        });
+                        joined(&w)
+                    })
+                    .collect::<BTreeSet<_>>()
+            };
+            without(&r, a).intersection(&without(&c, b)).count()
+        };
+        let mut best = common(&[], &[]);
+        let (ends_r, ends_c) = (shared_end(&r), shared_end(&c));
+        let choices = |ends: &[Tag]| {
+            std::iter::once(Vec::new())
+                .chain(ends.iter().map(|t| vec![t.clone()]))
+                .collect::<Vec<_>>()
+        };
+        for a in choices(&ends_r) {
+            for b in choices(&ends_c) {
+                let n = common(&a, &b);
+                if n > best {
+                    (best, tags_r, tags_c) = (n, a.clone(), b);
+                }
+            }
+        }
+    }
+    (tags_r, tags_c)
+}

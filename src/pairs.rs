@@ -1,0 +1,269 @@
+//! The tensors of both sides, brought together: what every step after pairing works on.
+
+use crate::compare::layout::{Misfit, align};
+use crate::compare::logits::{Logits, compare_logits};
+use crate::compare::summarise::summarise;
+use crate::compare::{ElementTolerance, Job, PairStats, compare};
+use crate::dump::{Payload, PrintedStats, ReadError, ReadErrorKind, Remark, Rounded, Tensor};
+use crate::judge::usual_tolerance;
+use crate::localise::Graph;
+use crate::name::{Flow, Key, Stage};
+use rayon::prelude::*;
+use std::collections::HashMap;
+
+/// One place in the pipeline, with what each side has there.
+#[derive(Debug)]
+pub struct Pair {
+    pub key: Key,
+    /// As dumped.
+    pub reference: Option<Tensor>,
+    pub candidate: Option<Tensor>,
+    /// Both sides as views of one logical shape, where that is possible.
+    pub aligned: Option<(Tensor, Tensor)>,
+    pub outcome: Outcome,
+    /// For logits: what the distributions say.
+    pub logits: Option<Logits>,
+}
+
+/// What the comparison gave.
+#[derive(Debug)]
+pub enum Outcome {
+    Compared(Box<PairStats>),
+    /// At least one side is known by printed statistics only.
+    Statistics(Box<[PrintedStats; 2]>),
+    Incomparable(String),
+    Unreadable(Lost),
+    MissingInCandidate,
+    MissingInReference,
+    /// Not compared yet.
+    Pending,
+}
+
+/// A tensor that cannot be read: the id of the cause, and the error in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub id: &'static str,
+    pub error: String,
+}
+
+impl From<&ReadError> for Lost {
+    fn from(error: &ReadError) -> Self {
+        let truncated = matches!(error.kind, ReadErrorKind::Truncated { .. });
+        Lost {
+            id: if truncated {
+                "truncated_file"
+            } else {
+                "unreadable_file"
+            },
+            error: error.to_string(),
+        }
+    }
+}
+
+impl Pair {
+    pub fn stats(&self) -> Option<&PairStats> {
+        match &self.outcome {
+            Outcome::Compared(stats) => Some(stats),
+            _ => None,
+        }
+    }
+
+    /// Key, stage and names: what globs may match.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = vec![self.key.to_string()];
+        names.extend(self.key.stage.map(|s| s.to_string()));
+        names.extend(
+            [&self.reference, &self.candidate]
+                .into_iter()
+                .flatten()
+                .map(|t| t.name.clone()),
+        );
+        names
+    }
+
+    /// Bytes to read.
+    pub fn bytes(&self) -> u64 {
+        self.aligned
+            .as_ref()
+            .map_or(0, |(r, c)| r.info.byte_extent() + c.info.byte_extent())
+    }
+
+    /// Brings both sides to one shape. The remarks name what was done.
+    fn align(&mut self) -> Vec<Remark> {
+        let (Some(r), Some(c)) = (&self.reference, &self.candidate) else {
+            return Vec::new();
+        };
+        match align(r, c, self.key.stage) {
+            Ok(found) => {
+                self.aligned = Some((found.reference, found.candidate));
+                found.notes
+            }
+            Err(Misfit::Shapes(why)) => {
+                self.outcome = Outcome::Incomparable(why);
+                Vec::new()
+            }
+            Err(Misfit::Unreadable(error)) => {
+                self.outcome = Outcome::Unreadable((&error).into());
+                Vec::new()
+            }
+        }
+    }
+
+    /// Whether one side has nothing but statistics.
+    fn is_summary(&self) -> bool {
+        self.aligned.as_ref().is_some_and(|(r, c)| {
+            [r, c]
+                .iter()
+                .any(|t| matches!(t.payload, Payload::Statistics))
+        })
+    }
+}
+
+/// Aligns all pairs; remarks come back in the order of the pairs, with their keys.
+pub fn align_all(pairs: &mut [Pair]) -> Vec<(String, Remark)> {
+    let remarks: Vec<Vec<Remark>> = pairs.par_iter_mut().map(Pair::align).collect();
+    let keyed = pairs
+        .iter()
+        .zip(remarks)
+        .flat_map(|(p, r)| r.into_iter().map(|r| (p.key.to_string(), r)));
+    keyed.collect()
+}
+
+/// Compares every aligned pair; elements beyond `tolerance` (else the usual one of the types) are counted.
+pub fn compare_all(
+    pairs: &mut [Pair],
+    tolerance: Option<ElementTolerance>,
+    progress: &(dyn Fn(u64) + Sync),
+) {
+    let compared: Vec<(usize, Outcome)> = {
+        let jobs: Vec<(usize, Job<'_>)> = pairs
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| !p.is_summary())
+            .filter_map(|(i, p)| {
+                let (reference, candidate) = p.aligned.as_ref()?;
+                let tolerance = tolerance.unwrap_or_else(|| {
+                    usual_tolerance(reference.info.dtype(), candidate.info.dtype())
+                });
+                Some((
+                    i,
+                    Job {
+                        reference,
+                        candidate,
+                        tolerance,
+                    },
+                ))
+            })
+            .collect();
+        let (indices, jobs): (Vec<usize>, Vec<Job<'_>>) = jobs.into_iter().unzip();
+        let results = compare(&jobs, progress)
+            .into_iter()
+            .map(|result| match result {
+                Ok(stats) => Outcome::Compared(Box::new(stats)),
+                Err(error) => Outcome::Unreadable((&error).into()),
+            });
+        let summaries = pairs
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| p.is_summary())
+            .map(|(i, p)| (i, summaries(p)));
+        indices.into_iter().zip(results).chain(summaries).collect()
+    };
+    for (i, outcome) in compared {
+        pairs[i].outcome = outcome;
+    }
+    for pair in pairs
+        .iter_mut()
+        .filter(|p| p.key.stage == Some(Stage::Logits) && p.stats().is_some())
+    {
+        // a tensor that cannot be read has said so in the comparison
+        pair.logits = pair
+            .aligned
+            .as_ref()
+            .and_then(|(r, c)| compare_logits(r, c).ok().flatten());
+    }
+}
+
+fn summaries(pair: &Pair) -> Outcome {
+    let Some((r, c)) = &pair.aligned else {
+        return Outcome::Pending;
+    };
+    match (statistics(r), statistics(c)) {
+        (Ok(reference), Ok(candidate)) => Outcome::Statistics(Box::new([reference, candidate])),
+        (Err(error), _) | (_, Err(error)) => Outcome::Unreadable((&error).into()),
+    }
+}
+
+/// The printed statistics, or those of the values.
+fn statistics(t: &Tensor) -> Result<PrintedStats, ReadError> {
+    if let (Some(stats), Payload::Statistics) = (&t.printed.stats, &t.payload) {
+        return Ok(stats.clone());
+    }
+    let s = summarise(t)?;
+    let exact = |value: Option<f64>| {
+        value.map(|value| Rounded {
+            value,
+            half_unit: 0.0,
+        })
+    };
+    Ok(PrintedStats {
+        count: Some(s.count),
+        mean: exact(s.mean),
+        std: exact(s.std),
+        min: exact(s.min),
+        max: exact(s.max),
+        sum: None,
+        l2: exact(s.l2),
+    })
+}
+
+/// The data flow between the pairs, which are in pipeline order: parents come first.
+pub fn graph(pairs: &[Pair]) -> Graph {
+    let have = |p: &Pair| {
+        !matches!(
+            p.outcome,
+            Outcome::MissingInCandidate | Outcome::MissingInReference | Outcome::Unreadable(_)
+        )
+    };
+    let index: HashMap<&Key, usize> = pairs
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| have(p))
+        .map(|(i, p)| (&p.key, i))
+        .collect();
+    let flow = Flow::new(index.keys().copied());
+    let mut graph = Graph::default();
+    for (i, pair) in pairs.iter().enumerate() {
+        let known = pair.key.stage.is_some() && pair.key.rest.is_empty();
+        let (mut parents, skipped) = if known {
+            let parents = flow
+                .ancestors(&pair.key)
+                .iter()
+                .filter_map(|k| index.get(k).copied())
+                .filter(|&p| p < i)
+                .collect();
+            (
+                parents,
+                flow.not_dumped_before(&pair.key)
+                    .iter()
+                    .map(Key::to_string)
+                    .collect(),
+            )
+        } else {
+            // nothing is known of its inputs: what came before it stands for them
+            (
+                (0..i)
+                    .rev()
+                    .find(|&p| have(&pairs[p]))
+                    .into_iter()
+                    .collect::<Vec<_>>(),
+                Vec::new(),
+            )
+        };
+        parents.sort_unstable();
+        parents.dedup();
+        graph.parents.push(parents);
+        graph.skipped.push(skipped);
+    }
+    graph
+}

@@ -1,0 +1,245 @@
+//! The result as plain data, and the ways to write it.
+
+pub mod health;
+pub mod json;
+pub mod pairs;
+pub mod real;
+pub mod table;
+
+pub use real::Real;
+
+use crate::compare::Worst;
+use crate::compare::logits::Logits;
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+
+/// Writes a report in one format. A reporter shows; it computes nothing.
+pub trait Reporter: Sync {
+    fn name(&self) -> &'static str;
+    /// File extensions that choose this format in `-o FILE`.
+    fn extensions(&self) -> &'static [&'static str];
+    fn write(&self, report: &Report, style: &Style, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Every output format.
+pub const REPORTERS: &[&dyn Reporter] = &[&table::Table, &json::Json];
+
+/// The reporter that a file's extension chooses.
+pub fn reporter_for(path: &std::path::Path) -> Result<&'static dyn Reporter, String> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+    let known = || {
+        REPORTERS
+            .iter()
+            .flat_map(|r| r.extensions())
+            .map(|e| format!(".{e}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let found = REPORTERS
+        .iter()
+        .find(|r| r.extensions().contains(&extension));
+    found
+        .copied()
+        .ok_or_else(|| format!("the extension chooses the format; there are {}", known()))
+}
+
+/// How much to show, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    pub all: bool,
+    pub quiet: bool,
+    pub color: bool,
+    /// Columns.
+    pub width: u16,
+}
+
+/// The result of a comparison (schema 1 of the JSON output).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    pub schema: u32,
+    pub tool: String,
+    pub reference: SideInfo,
+    pub candidate: SideInfo,
+    pub verdict: Outcome,
+    pub counts: Counts,
+    pub first_divergence: Option<FirstDivergence>,
+    /// Keys of the stages that diverge while everything they were computed from agrees.
+    pub origins: Vec<String>,
+    pub diagnosis: Vec<Diagnosis>,
+    pub notes: Vec<Note>,
+    pub order: String,
+    pub tensors: Vec<Row>,
+    pub exit_code: u8,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SideInfo {
+    pub path: String,
+    pub tensors: usize,
+    pub tag: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    Agreed,
+    Diverged,
+    Incomplete,
+    Unreadable,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    pub compared: usize,
+    pub identical: usize,
+    pub excellent: usize,
+    pub good: usize,
+    pub acceptable: usize,
+    pub significant: usize,
+    pub diverged: usize,
+    pub missing_in_candidate: usize,
+    pub missing_in_reference: usize,
+    pub incomparable: usize,
+    pub unreadable: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstDivergence {
+    pub key: String,
+    pub step: Option<u32>,
+    pub layer: Option<u32>,
+    pub stage: Option<String>,
+    pub reference: Option<String>,
+    pub candidate: Option<String>,
+    pub agreeing_before: Vec<String>,
+    pub not_dumped_between: Vec<String>,
+    pub propagates: bool,
+    pub worst: Option<Element>,
+}
+
+/// One element: its index in the logical shape and both values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Element {
+    pub index: Vec<usize>,
+    pub reference: Real,
+    pub candidate: Real,
+}
+
+/// A cause, with the evidence for it; the most likely first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Diagnosis {
+    pub id: String,
+    pub title: String,
+    pub key: String,
+    /// 0 to 1.
+    pub confidence: f64,
+    pub evidence: Vec<String>,
+    pub advice: String,
+}
+
+/// Something worth knowing that is no divergence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Note {
+    pub id: String,
+    pub message: String,
+    pub tensors: Vec<String>,
+}
+
+/// One tensor, or pair of tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    pub key: String,
+    pub step: Option<u32>,
+    pub layer: Option<u32>,
+    pub stage: Option<String>,
+    pub reference: Option<RowSide>,
+    pub candidate: Option<RowSide>,
+    pub status: Status,
+    pub grade: Option<Grade>,
+    pub reason: String,
+    pub metrics: serde_json::Map<String, serde_json::Value>,
+    pub compared: u64,
+    pub of: u64,
+    pub worst: Option<Element>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logits: Option<Logits>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowSide {
+    pub name: String,
+    pub path: String,
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    /// The coarsest type that holds the values.
+    pub precision: Option<String>,
+    pub stats: Option<SideStats>,
+}
+
+/// Statistics of one side over its finite values.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SideStats {
+    pub count: u64,
+    pub mean: Option<Real>,
+    pub std: Option<Real>,
+    pub min: Option<Real>,
+    pub max: Option<Real>,
+    pub rms: Option<Real>,
+    pub nan: u64,
+    pub inf: u64,
+    pub zeros: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Identical,
+    Agreed,
+    Diverged,
+    Incomparable,
+    MissingInCandidate,
+    MissingInReference,
+    Unreadable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    Identical,
+    Excellent,
+    Good,
+    Acceptable,
+    Significant,
+}
+
+impl Grade {
+    pub fn name(self) -> &'static str {
+        match self {
+            Grade::Identical => "identical",
+            Grade::Excellent => "excellent",
+            Grade::Good => "good",
+            Grade::Acceptable => "acceptable",
+            Grade::Significant => "significant",
+        }
+    }
+}
+
+impl Element {
+    pub fn new(worst: &Worst, shape: &[usize]) -> Self {
+        Element {
+            index: crate::dump::unravel(worst.position, shape),
+            reference: Real(worst.reference),
+            candidate: Real(worst.candidate),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! `tdiff pairs`: how names were understood, paired and ordered.
+
+use crate::dump::{Guess, Tensor};
+use crate::pairs::{Outcome, Pair};
+use crate::run::Plan;
+use anyhow::Result;
+use comfy_table::{ContentArrangement, Table as Grid, presets};
+use serde_json::{Value, json};
+use std::io::Write;
+
+pub fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
+    if format == "json" {
+        serde_json::to_writer_pretty(&mut *out, &as_json(plan))?;
+        return Ok(writeln!(out)?);
+    }
+    let paired = plan
+        .pairs
+        .iter()
+        .filter(|p| matches!(p.outcome, Outcome::Pending))
+        .count();
+    let tag = |t: &Option<String>| t.as_ref().map_or(String::new(), |t| format!(" (tag {t})"));
+    let (r, c) = (&plan.sides.reference, &plan.sides.candidate);
+    writeln!(
+        out,
+        "{paired} pairs; reference {}{}: {} tensors; candidate {}{}: {} tensors; order: {}",
+        r.path.display(),
+        tag(&r.tag),
+        r.tensors.len(),
+        c.path.display(),
+        tag(&c.tag),
+        c.tensors.len(),
+        plan.order
+    )?;
+    let mut grid = Grid::new();
+    grid.load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .force_no_tty();
+    grid.set_header(["key", "reference", "candidate"]);
+    for column in grid.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for pair in &plan.pairs {
+        grid.add_row([
+            pair.key.to_string(),
+            describe(&pair.reference, pair),
+            describe(&pair.candidate, pair),
+        ]);
+    }
+    writeln!(out, "{}", grid.trim_fmt())?;
+    for note in &plan.notes {
+        writeln!(out, "note: {} [{}]", note.message, note.id)?;
+    }
+    Ok(())
+}
+
+fn describe(tensor: &Option<Tensor>, pair: &Pair) -> String {
+    match tensor {
+        Some(t) => format!(
+            "{} {}{} {:?}",
+            t.name,
+            t.info.dtype(),
+            guess(t),
+            t.info.shape()
+        ),
+        None if matches!(pair.outcome, Outcome::Unreadable(_)) => "(unreadable)".into(),
+        None => "–".into(),
+    }
+}
+
+fn guess(t: &Tensor) -> &'static str {
+    match t.guess {
+        Some(Guess::Size) => "? (headerless)",
+        Some(Guess::Bits) => "? (bits may be bf16 or f8)",
+        Some(Guess::Shape) => " (no shape given)",
+        Some(Guess::Partner) | None => "",
+    }
+}
+
+fn as_json(plan: &Plan) -> Value {
+    let side = |t: &Option<Tensor>| match t {
+        Some(t) => {
+            json!({"name": t.name, "path": t.origin.path.display().to_string(), "dtype": t.info.dtype().name(), "shape": t.info.shape()})
+        }
+        None => Value::Null,
+    };
+    let pairs: Vec<Value> = plan
+        .pairs
+        .iter()
+        .map(|p| json!({"key": p.key.to_string(), "reference": side(&p.reference), "candidate": side(&p.candidate)}))
+        .collect();
+    json!({
+        "schema": 1,
+        "reference": {"path": plan.sides.reference.path.display().to_string(), "tag": plan.sides.reference.tag},
+        "candidate": {"path": plan.sides.candidate.path.display().to_string(), "tag": plan.sides.candidate.tag},
+        "order": plan.order,
+        "pairs": pairs,
+        "notes": plan.notes,
+    })
+}

@@ -1,0 +1,233 @@
+//! The pipeline, top to bottom: open, pair, align, compare, judge, localise, diagnose, report.
+
+use crate::assemble::Results;
+use crate::config::Config;
+use crate::diagnose::investigate;
+use crate::dump::{Payload, Remark};
+use crate::judge::{Rules, judge_all};
+use crate::name::{Item, order, pair};
+use crate::pairs::{Outcome, Pair, align_all, compare_all, graph};
+use crate::report::{Note, Report};
+use crate::sides::{Selection, Side, Sides, Slot, note};
+use anyhow::{Result, bail};
+
+/// What is worth a progress line.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// Bytes of both sides that will be read.
+    Total(u64),
+    /// So many bytes more are done.
+    Bytes(u64),
+}
+
+/// Compares two dumps (or the two sides of one) and says where and why they first diverge.
+pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report> {
+    let Plan {
+        sides,
+        mut pairs,
+        order,
+        mut notes,
+    } = plan(config)?;
+    if !pairs
+        .iter()
+        .any(|p| matches!(p.outcome, Outcome::Pending | Outcome::Unreadable(_)))
+    {
+        bail!(nothing_pairs(&sides));
+    }
+    notes.extend(merged(align_all(&mut pairs)));
+    progress(Progress::Total(pairs.iter().map(Pair::bytes).sum()));
+    compare_all(&mut pairs, config.tolerance.element, &|bytes| {
+        progress(Progress::Bytes(bytes))
+    });
+    let rules = Rules::new(&config.tolerance);
+    for glob in rules.unused(&pairs) {
+        notes.push(note(
+            "glob_unused",
+            format!("a limit for `{glob}` matches no tensor"),
+            vec![],
+        ));
+    }
+    let findings = judge_all(&pairs, &rules);
+    let graph = graph(&pairs);
+    let conclusion = investigate(&pairs, &findings, &graph);
+    notes.extend(conclusion.notes.iter().cloned());
+    notes.extend(missing_notes(&pairs, config));
+    notes.extend(lost_notes(&pairs));
+    notes.extend(partial_note(&pairs));
+    Ok(Results {
+        config,
+        sides: &sides,
+        pairs: &pairs,
+        findings: &findings,
+        graph: &graph,
+        conclusion: &conclusion,
+        order,
+        notes,
+    }
+    .report())
+}
+
+/// How the names of both sides were understood: pairs in pipeline order, nothing compared yet.
+#[derive(Debug)]
+pub struct Plan {
+    pub sides: Sides,
+    pub pairs: Vec<Pair>,
+    pub order: &'static str,
+    pub notes: Vec<Note>,
+}
+
+/// Opens both sides, pairs and orders their tensors. What cannot be read takes part by its name.
+pub fn plan(config: &Config) -> Result<Plan> {
+    let mut sides = Sides::open(config)?;
+    let mut notes = sides.notes();
+    let lost = [sides.reference.lost_names(), sides.candidate.lost_names()];
+    let r = sides.reference.entries(&lost[0]);
+    let c = sides.candidate.entries(&lost[1]);
+    let pairing = pair(&r, &c, &sides.options);
+    notes.extend(
+        pairing
+            .notes
+            .iter()
+            .map(|n| note(n.id, n.message.clone(), n.names.clone())),
+    );
+    let slots = Slot::all(&pairing);
+    let items: Vec<Item<'_>> = slots.iter().map(|s| s.item(&r, &c)).collect();
+    let (sequence, basis) = order(&items, sides.options.order.as_deref());
+    let mut pairs: Vec<Pair> = sequence
+        .into_iter()
+        .map(|i| sides.pair(&slots[i]))
+        .collect();
+    let tags = (pairing.reference_tag, pairing.candidate_tag);
+    sides.reference.tag = sides.reference.tag.take().or(tags.0);
+    sides.candidate.tag = sides.candidate.tag.take().or(tags.1);
+    let selection = Selection::new(config)?;
+    let before = pairs.len();
+    pairs.retain(|p| selection.takes(&p.names()));
+    if pairs.is_empty() && before > 0 {
+        bail!("--only and --skip leave none of {before} tensors");
+    }
+    Ok(Plan {
+        sides,
+        pairs,
+        order: basis.name(),
+        notes,
+    })
+}
+
+fn nothing_pairs(sides: &Sides) -> String {
+    let names = |side: &Side| {
+        let names: Vec<&str> = side
+            .tensors
+            .iter()
+            .take(3)
+            .map(|t| t.name.as_str())
+            .collect();
+        format!(
+            "{} ({} tensors: {}, …)",
+            side.path.display(),
+            side.tensors.len(),
+            names.join(", ")
+        )
+    };
+    format!(
+        "no tensor of {} pairs with one of {}; see `tdiff pairs`, and use --map FROM=TO where names differ",
+        names(&sides.reference),
+        names(&sides.candidate)
+    )
+}
+
+/// One note for each kind of remark, with the tensors that it is about.
+fn merged(remarks: Vec<(String, Remark)>) -> Vec<Note> {
+    let mut notes: Vec<Note> = Vec::new();
+    for (key, remark) in remarks {
+        match notes.iter_mut().find(|n| n.id == remark.id) {
+            Some(known) => known.tensors.push(key),
+            None => notes.push(note(remark.id, remark.message, vec![key])),
+        }
+    }
+    for n in notes.iter_mut().filter(|n| n.tensors.len() > 1) {
+        n.message = format!("{} (and {} more like it)", n.message, n.tensors.len() - 1);
+    }
+    notes
+}
+
+/// Tensors that one side has and the other has not.
+fn missing_notes(pairs: &[Pair], config: &Config) -> Vec<Note> {
+    let keys = |wanted: fn(&Outcome) -> bool| -> Vec<String> {
+        pairs
+            .iter()
+            .filter(|p| wanted(&p.outcome))
+            .map(|p| p.key.to_string())
+            .collect()
+    };
+    let lacking = keys(|o| matches!(o, Outcome::MissingInCandidate));
+    let extra = keys(|o| matches!(o, Outcome::MissingInReference));
+    let mut notes = Vec::new();
+    if !lacking.is_empty() {
+        let allowed = if config.allow_missing {
+            " (allowed)"
+        } else {
+            "; --allow-missing lets that pass"
+        };
+        notes.push(note(
+            "missing_files",
+            format!(
+                "the candidate has no {} of the reference's tensors{allowed}",
+                lacking.len()
+            ),
+            lacking,
+        ));
+    }
+    if !extra.is_empty() {
+        notes.push(note(
+            "extra_files",
+            format!("{} tensors are in the candidate only", extra.len()),
+            extra,
+        ));
+    }
+    notes
+}
+
+fn lost_notes(pairs: &[Pair]) -> Vec<Note> {
+    let lost = pairs.iter().filter_map(|p| match &p.outcome {
+        Outcome::Unreadable(lost) => {
+            Some(note(lost.id, lost.error.clone(), vec![p.key.to_string()]))
+        }
+        _ => None,
+    });
+    lost.collect()
+}
+
+fn partial_note(pairs: &[Pair]) -> Option<Note> {
+    let partial: Vec<&Pair> = pairs
+        .iter()
+        .filter(|p| {
+            p.aligned.as_ref().is_some_and(|(r, c)| {
+                [r, c]
+                    .iter()
+                    .any(|t| matches!(t.payload, Payload::Partial(_)))
+            })
+        })
+        .collect();
+    let known: u64 = partial
+        .iter()
+        .filter_map(|p| p.stats())
+        .map(|s| s.reference.count)
+        .sum();
+    let all: usize = partial
+        .iter()
+        .filter_map(|p| p.aligned.as_ref())
+        .map(|(r, _)| r.info.len())
+        .sum();
+    (!partial.is_empty()).then(|| {
+        let keys = partial.iter().map(|p| p.key.to_string()).collect();
+        note(
+            "partial_tensors",
+            format!(
+                "{} tensors are known in part: {known} of {all} elements compared",
+                partial.len()
+            ),
+            keys,
+        )
+    })
+}

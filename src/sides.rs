@@ -1,0 +1,332 @@
+//! The two sides of a comparison: two dumps, or one dump that holds both.
+
+use crate::config::Config;
+use crate::dump::{Dump, Guess, Payload, ReadError, Remark, Tensor, open};
+use crate::name::{Entry, Item, Key, Map, Options, Pairing, Sides as Split, split_sides};
+use crate::pairs::{Lost, Outcome, Pair};
+use crate::report::Note;
+use anyhow::{Context, Result, anyhow, bail};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use std::path::PathBuf;
+
+/// The opened dumps.
+#[derive(Debug)]
+pub struct Sides {
+    pub reference: Side,
+    pub candidate: Side,
+    pub options: Options,
+}
+
+/// One side: its tensors, and what could not be read.
+#[derive(Debug, Default)]
+pub struct Side {
+    pub path: PathBuf,
+    pub tag: Option<String>,
+    pub tensors: Vec<Tensor>,
+    pub unreadable: Vec<ReadError>,
+    pub ignored: usize,
+    pub remarks: Vec<Remark>,
+}
+
+impl Sides {
+    /// Opens what the configuration names. Nothing to compare is an error that says what was found.
+    pub fn open(config: &Config) -> Result<Sides> {
+        let options = name_options(config)?;
+        let sides = match &config.candidate {
+            Some(candidate) => Sides {
+                reference: open(&config.reference, &config.hints)?.into(),
+                candidate: open(candidate, &config.hints)?.into(),
+                options,
+            },
+            None => split(open(&config.reference, &config.hints)?, options)?,
+        };
+        for side in [&sides.reference, &sides.candidate] {
+            if side.tensors.is_empty() && side.unreadable.is_empty() {
+                bail!(
+                    "{}: no tensors found, {} other files; expected .npy, .npz, .safetensors, .pt, .gguf, text or binary dumps",
+                    side.path.display(),
+                    side.ignored
+                );
+            }
+        }
+        Ok(sides)
+    }
+
+    /// What the readers noticed, and files that are no tensors.
+    pub fn notes(&self) -> Vec<Note> {
+        let mut notes = Vec::new();
+        for side in [&self.reference, &self.candidate] {
+            notes.extend(
+                side.remarks
+                    .iter()
+                    .map(|r| note(r.id, r.message.clone(), r.tensors.clone())),
+            );
+            if side.ignored > 0 {
+                let files = if side.ignored == 1 {
+                    "file is no tensor"
+                } else {
+                    "files are no tensors"
+                };
+                notes.push(note(
+                    "ignored_files",
+                    format!("{}: {} {files}", side.path.display(), side.ignored),
+                    vec![],
+                ));
+            }
+        }
+        notes.dedup();
+        notes
+    }
+}
+
+impl From<Dump> for Side {
+    fn from(dump: Dump) -> Self {
+        Side {
+            path: dump.root,
+            tag: None,
+            tensors: dump.tensors,
+            unreadable: dump.unreadable,
+            ignored: dump.ignored.len(),
+            remarks: dump.notes,
+        }
+    }
+}
+
+pub fn note(id: &str, message: String, tensors: Vec<String>) -> Note {
+    Note {
+        id: id.into(),
+        message,
+        tensors,
+    }
+}
+
+fn split(dump: Dump, options: Options) -> Result<Sides> {
+    let found = split_sides(&entries(&dump.tensors), &options);
+    let Some(Split {
+        reference,
+        candidate,
+        untagged,
+        ref_tag,
+        cand_tag,
+    }) = found
+    else {
+        let examples: Vec<_> = dump
+            .tensors
+            .iter()
+            .take(4)
+            .map(|t| t.name.as_str())
+            .collect();
+        return Err(anyhow!(
+            "{}: {} tensors, but no tags that tell two sides apart (found names like {}); give two paths, or --ref-tag and --cand-tag",
+            dump.root.display(),
+            dump.tensors.len(),
+            examples.join(", ")
+        ));
+    };
+    let pick = |indices: &[usize]| {
+        indices
+            .iter()
+            .map(|&i| dump.tensors[i].clone())
+            .collect::<Vec<_>>()
+    };
+    let (r, c) = (pick(&reference), pick(&candidate));
+    let side = |tensors, tag: &str| Side {
+        path: dump.root.clone(),
+        tag: Some(tag.to_owned()),
+        tensors,
+        ..Side::default()
+    };
+    // what cannot be read names its own side by the tag
+    let mut sides = Sides {
+        reference: side(r, &ref_tag),
+        candidate: side(c, &cand_tag),
+        options,
+    };
+    for error in dump.unreadable {
+        let is_candidate = error.path.to_string_lossy().contains(&cand_tag);
+        if is_candidate {
+            sides.candidate.unreadable.push(error)
+        } else {
+            sides.reference.unreadable.push(error)
+        }
+    }
+    sides.reference.ignored = dump.ignored.len();
+    sides.reference.remarks = dump.notes;
+    if !untagged.is_empty() {
+        let tensors: Vec<String> = untagged
+            .iter()
+            .map(|&i| dump.tensors[i].name.clone())
+            .collect();
+        let message = format!(
+            "{} tensors carry neither `{ref_tag}` nor `{cand_tag}` in their names: left out",
+            tensors.len()
+        );
+        sides.reference.remarks.push(Remark {
+            id: "untagged",
+            message,
+            tensors,
+        });
+    }
+    Ok(sides)
+}
+
+fn name_options(config: &Config) -> Result<Options> {
+    let maps = config
+        .maps
+        .iter()
+        .map(|m| Map::parse(m).map_err(|e| anyhow!("--map {m}: {e}")))
+        .collect::<Result<_>>()?;
+    Ok(Options {
+        ref_tag: config.ref_tag.clone(),
+        cand_tag: config.cand_tag.clone(),
+        maps,
+        order: config.order.clone(),
+    })
+}
+
+/// What the names module needs to know of each tensor.
+fn entries(tensors: &[Tensor]) -> Vec<Entry<'_>> {
+    tensors
+        .iter()
+        .map(|t| {
+            let stated = !matches!(t.guess, Some(Guess::Size | Guess::Shape))
+                && !matches!(t.payload, Payload::Statistics);
+            Entry {
+                name: &t.name,
+                shape: stated.then_some(t.info.shape()),
+                sequence: t.sequence,
+                is_integer: t.info.dtype().is_exact() && t.guess != Some(Guess::Size),
+                op: None,
+            }
+        })
+        .collect()
+}
+
+impl Side {
+    /// Names that the unreadable tensors would have had.
+    pub fn lost_names(&self) -> Vec<String> {
+        self.unreadable
+            .iter()
+            .map(|e| e.tensor_name(&self.path))
+            .collect()
+    }
+
+    /// All tensors, then those that cannot be read.
+    pub fn entries<'a>(&'a self, lost: &'a [String]) -> Vec<Entry<'a>> {
+        let mut all = entries(&self.tensors);
+        all.extend(lost.iter().map(|name| Entry {
+            name,
+            ..Entry::default()
+        }));
+        all
+    }
+}
+
+/// One place in the pipeline: indices of the entries of both sides.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    pub key: Key,
+    pub reference: Option<usize>,
+    pub candidate: Option<usize>,
+}
+
+impl Slot {
+    /// Pairs and single tensors, in the order of the reference's files, then of the candidate's.
+    pub fn all(pairing: &Pairing) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = pairing
+            .pairs
+            .iter()
+            .map(|p| Slot {
+                key: p.key.clone(),
+                reference: Some(p.reference),
+                candidate: Some(p.candidate),
+            })
+            .collect();
+        slots.extend(pairing.only_reference.iter().map(|(i, key)| Slot {
+            key: key.clone(),
+            reference: Some(*i),
+            candidate: None,
+        }));
+        slots.sort_by_key(|s| s.reference);
+        slots.extend(pairing.only_candidate.iter().map(|(i, key)| Slot {
+            key: key.clone(),
+            reference: None,
+            candidate: Some(*i),
+        }));
+        slots
+    }
+
+    /// What its place in the order depends on.
+    pub fn item<'a>(&'a self, reference: &'a [Entry<'a>], candidate: &'a [Entry<'a>]) -> Item<'a> {
+        let r = self.reference.map(|i| &reference[i]);
+        let c = self.candidate.map(|i| &candidate[i]);
+        let name = r.or(c).map_or("", |e| e.name);
+        Item {
+            key: &self.key,
+            name,
+            sequence: r.and_then(|e| e.sequence).or(c.and_then(|e| e.sequence)),
+        }
+    }
+}
+
+impl Sides {
+    /// The tensors of one slot of the pipeline.
+    pub fn pair(&self, slot: &Slot) -> Pair {
+        let take = |side: &Side, i: Option<usize>| i.and_then(|i| side.tensors.get(i)).cloned();
+        let lost = |side: &Side, i: Option<usize>| {
+            i?.checked_sub(side.tensors.len())
+                .and_then(|i| side.unreadable.get(i))
+                .map(Lost::from)
+        };
+        let outcome = match lost(&self.reference, slot.reference)
+            .or_else(|| lost(&self.candidate, slot.candidate))
+        {
+            Some(error) => Outcome::Unreadable(error),
+            None if slot.candidate.is_none() => Outcome::MissingInCandidate,
+            None if slot.reference.is_none() => Outcome::MissingInReference,
+            None => Outcome::Pending,
+        };
+        Pair {
+            reference: take(&self.reference, slot.reference),
+            candidate: take(&self.candidate, slot.candidate),
+            key: slot.key.clone(),
+            aligned: None,
+            outcome,
+            logits: None,
+        }
+    }
+}
+
+/// `--only` and `--skip`.
+pub struct Selection {
+    only: Option<GlobSet>,
+    skip: GlobSet,
+}
+
+impl Selection {
+    pub fn new(config: &Config) -> Result<Selection> {
+        let only = if config.only.is_empty() {
+            None
+        } else {
+            Some(globs(&config.only)?)
+        };
+        Ok(Selection {
+            only,
+            skip: globs(&config.skip)?,
+        })
+    }
+
+    /// Whether a tensor is to be compared; any of its key, stage and names may match.
+    pub fn takes(&self, names: &[String]) -> bool {
+        let hit = |set: &GlobSet| names.iter().any(|n| set.is_match(n));
+        self.only.as_ref().is_none_or(hit) && !hit(&self.skip)
+    }
+}
+
+pub fn globs(patterns: &[String]) -> Result<GlobSet> {
+    let mut set = GlobSetBuilder::new();
+    for p in patterns {
+        set.add(Glob::new(p).with_context(|| format!("glob `{p}`"))?);
+    }
+    Ok(set.build()?)
+}

@@ -1,0 +1,238 @@
+//! Every fixture of `fixtures/formats`, written by its real producer, is read to the truth beside it; damaged, it is read
+//! or refused, never trusted.
+
+use crate::allocation;
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use tdiff::dump::{Dump, Guess, Hints, ReadError, open};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats")
+}
+
+fn truth() -> serde_json::Map<String, Value> {
+    let text = fs::read(fixtures().join("truth.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+fn number(value: &Value) -> f64 {
+    match value.as_str() {
+        Some(text) => text.parse().unwrap(),
+        None => value.as_f64().unwrap(),
+    }
+}
+
+fn texts(truth: &Value, key: &str) -> Vec<String> {
+    let list = truth[key].as_array().cloned().unwrap_or_default();
+    list.iter().map(|t| t.as_str().unwrap().into()).collect()
+}
+
+fn check(path: &str, truth: &Value) {
+    let outcome = open(&fixtures().join(path), &Hints::default());
+    let refused = texts(truth, "refused");
+    let (dump, mut refusals) = match outcome {
+        Ok(dump) => (dump, String::new()),
+        Err(error) => (Dump::default(), error.to_string()),
+    };
+    for error in &dump.unreadable {
+        refusals.push_str(&error.to_string());
+    }
+    assert!(
+        !refused.is_empty() || refusals.is_empty(),
+        "{path}: {refusals}"
+    );
+    for word in refused {
+        assert!(
+            refusals.contains(&word),
+            "{path}: no `{word}` in {refusals}"
+        );
+    }
+    let expected = truth["tensors"].as_array().unwrap();
+    let names: Vec<&str> = dump.tensors.iter().map(|t| &*t.name).collect();
+    let expected_names: Vec<&str> = expected
+        .iter()
+        .map(|t| t["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, expected_names, "{path}");
+    for (tensor, expected) in dump.tensors.iter().zip(expected) {
+        let place = format!("{path}::{}", tensor.name);
+        assert_eq!(
+            tensor.info.dtype().name(),
+            expected["dtype"].as_str().unwrap(),
+            "{place}"
+        );
+        let guess = match expected["guess"].as_str() {
+            Some("bits") => Some(Guess::Bits),
+            Some("size") => Some(Guess::Size),
+            _ => None,
+        };
+        assert_eq!(tensor.guess, guess, "{place}");
+        let shape: Vec<u64> = tensor.info.shape().iter().map(|&n| n as u64).collect();
+        assert_eq!(Value::from(shape), expected["shape"], "{place}");
+        let values = tensor.values().unwrap_or_else(|e| panic!("{place}: {e}"));
+        let expected_values = expected["values"].as_array().unwrap();
+        assert_eq!(values.len(), expected_values.len(), "{place}");
+        for (i, (&found, expected)) in values.iter().zip(expected_values).enumerate() {
+            let expected = number(expected);
+            let same = found == expected
+                || (found.is_nan() && expected.is_nan())
+                || (found - expected).abs() <= 1e-15 * expected.abs();
+            assert!(same, "{place}[{i}]: {found}, the producer says {expected}");
+        }
+    }
+    let notes: Vec<&str> = dump.notes.iter().map(|n| n.id).collect();
+    assert_eq!(notes, texts(truth, "notes"), "{path}");
+    let ignored: Vec<_> = dump
+        .ignored
+        .iter()
+        .map(|f| f.file_name().unwrap().to_string_lossy())
+        .collect();
+    assert_eq!(ignored, texts(truth, "ignored"), "{path}");
+}
+
+#[test]
+fn every_fixture_reads_to_what_its_producer_wrote() {
+    let truth = truth();
+    assert!(truth.len() > 100, "{} fixtures", truth.len());
+    for (path, truth) in &truth {
+        check(path, truth);
+    }
+}
+
+#[test]
+fn every_fixture_file_has_a_truth() {
+    let truth = truth();
+    let mut folders = vec![fixtures()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(fixtures()).unwrap().to_str().unwrap();
+            let known = truth
+                .keys()
+                .any(|key| name == key || name.starts_with(&format!("{key}/")));
+            assert!(known || matches!(name, "make.py" | "truth.json"), "{name}");
+        }
+    }
+}
+
+/// Reads a damaged copy: what it holds is read or refused with a place, and no length in it is trusted.
+fn survive(path: &Path, bytes: &[u8], what: &str) {
+    // Shortened at the end, not at the start: some file systems wait for the disk when a file is emptied and refilled.
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(path)
+        .unwrap();
+    file.write_all(bytes).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+    drop(file);
+    let (outcome, largest) = allocation::largest(|| open(path, &Hints::default()));
+    let limit = 3 * bytes.len() + (1 << 18);
+    assert!(
+        largest <= limit,
+        "{what}: allocated {largest} bytes for a file of {}",
+        bytes.len()
+    );
+    let placed = |error: &ReadError| {
+        assert!(
+            error.to_string().contains(path.to_str().unwrap()),
+            "{what}: {error}"
+        )
+    };
+    match outcome {
+        Ok(dump) => {
+            dump.unreadable.iter().for_each(placed);
+            for tensor in &dump.tensors {
+                if tensor.info.len() < 1 << 20
+                    && let Err(error) = tensor.values()
+                {
+                    placed(&error);
+                }
+            }
+        }
+        Err(error) => placed(&error),
+    }
+}
+
+/// Damages every fixture below `folder` that is a file of its own.
+fn damage(folder: &str) {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for name in truth().keys().filter(|k| k.starts_with(folder)) {
+        let path = fixtures().join(name);
+        if !path.is_file() {
+            continue;
+        }
+        seen += 1;
+        let bytes = fs::read(&path).unwrap();
+        let copy = scratch.path().join(path.file_name().unwrap());
+        let step = if bytes.len() > 400 { 17 } else { 1 };
+        for end in (0..bytes.len()).step_by(step) {
+            survive(&copy, &bytes[..end], &format!("{name} cut at byte {end}"));
+        }
+        // Headers stand at the start, the directory of an archive at the end.
+        let head = 0..bytes.len().min(700);
+        let tail = bytes.len().saturating_sub(700).max(head.end)..bytes.len();
+        let mut changed = bytes.clone();
+        for at in head.chain(tail) {
+            // One change per byte, another one for its neighbour.
+            let value = [bytes[at] ^ 0x01, 0xff, bytes[at] ^ 0x10, 0x00][at % 4];
+            changed[at] = value;
+            survive(
+                &copy,
+                &changed,
+                &format!("{name} with byte {at} = {value:#04x}"),
+            );
+            changed[at] = bytes[at];
+        }
+        fs::remove_file(&copy).unwrap();
+    }
+    assert!(seen > 0, "no fixture below {folder}");
+}
+
+#[test]
+fn damaged_npy_is_read_or_refused() {
+    damage("npy/");
+}
+
+#[test]
+fn damaged_npz_is_read_or_refused() {
+    damage("npz/");
+}
+
+#[test]
+fn damaged_safetensors_are_read_or_refused() {
+    damage("safetensors/");
+}
+
+#[test]
+fn damaged_headerless_files_are_read_or_refused() {
+    damage("raw/");
+}
+
+#[test]
+fn damaged_torch_files_are_read_or_refused() {
+    damage("torch/");
+}
+
+#[test]
+fn damaged_gguf_is_read_or_refused() {
+    damage("gguf/");
+}
+
+#[test]
+fn damaged_onnx_tensors_are_read_or_refused() {
+    damage("onnx/");
+}
+
+#[test]
+fn damaged_max_checkpoints_are_read_or_refused() {
+    damage("max/");
+}
