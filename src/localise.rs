@@ -10,6 +10,9 @@ const GROWTH: f64 = 5.0;
 /// Over all stages, noise does not exceed this many times the noise of a single one.
 const TOTAL_GROWTH: f64 = 64.0;
 
+/// What heals and exceeds its bound by less than this factor was noise: a wrong dump is wrong altogether.
+const BARELY: f64 = 2.0;
+
 /// The data flow over the compared tensors, in pipeline order: parents have smaller indices.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -17,6 +20,9 @@ pub struct Graph {
     pub parents: Vec<Vec<usize>>,
     /// Keys of the stages between a tensor and its parents that were not dumped.
     pub skipped: Vec<Vec<String>>,
+    /// How much a relative error of the parents is amplified by the operation (1 for most): a softmax turns an absolute error
+    /// of the scores into a relative one.
+    pub gain: Vec<f64>,
 }
 
 impl Graph {
@@ -58,25 +64,33 @@ pub fn localise(
         healed: vec![false; n],
         origin: vec![false; n],
     };
+    // the error that each tensor hands on; one that is excused hands on what entered it
+    let mut carried = vec![0.0f64; n];
     for (i, finding) in findings.iter().enumerate() {
+        let agreeing = graph.parents[i].iter().filter(|&&p| !out.diverged[p]);
+        let entered = agreeing.map(|&p| carried[p]).fold(0.0, f64::max) * graph.gain[i];
         match finding {
             None => {}
             Some(Finding::Settled { diverged, .. }) => out.diverged[i] = *diverged && !excused[i],
             Some(Finding::Error { error, floor, .. }) => {
-                let entered = graph.parents[i]
-                    .iter()
-                    .filter(|&&p| !out.diverged[p] && !excused[p])
-                    .filter_map(|&p| findings[p].as_ref().map(Finding::error))
-                    .fold(0.0, f64::max);
                 let single = floor.max(noise);
                 let grown = (GROWTH * entered).min(TOTAL_GROWTH * single);
                 out.bound[i] = floor.max(GROWTH * noise).max(grown);
                 out.diverged[i] = *error > out.bound[i] && !excused[i];
             }
         }
+        carried[i] = match finding {
+            Some(f) if !excused[i] && f.error().is_finite() => f.error(),
+            _ => entered,
+        };
     }
     let children = graph.children();
     for i in (0..n).rev() {
+        let little = matches!(&findings[i], Some(Finding::Error { error, .. }) if *error < BARELY * out.bound[i]);
+        let agrees_after = !children[i].is_empty() && children[i].iter().all(|&c| !out.diverged[c]);
+        if out.diverged[i] && little && agrees_after {
+            out.diverged[i] = false;
+        }
         out.healed[i] = out.diverged[i]
             && !children[i].is_empty()
             && children[i]
@@ -126,6 +140,7 @@ mod tests {
                 .map(|i| if i == 0 { vec![] } else { vec![i - 1] })
                 .collect(),
             skipped: vec![vec![]; n],
+            gain: vec![1.0; n],
         }
     }
 

@@ -262,8 +262,31 @@ pub fn graph(pairs: &[Pair]) -> Graph {
         };
         parents.sort_unstable();
         parents.dedup();
+        graph.gain.push(gain(pair, &parents, pairs));
         graph.parents.push(parents);
         graph.skipped.push(skipped);
     }
     graph
+}
+
+/// A softmax turns an absolute error of the scores into a relative error of the weights: it amplifies by the size of the scores.
+fn gain(pair: &Pair, parents: &[usize], pairs: &[Pair]) -> f64 {
+    // what unknown scores are taken to be, and the most that is believed
+    const USUAL: f64 = 4.0;
+    const LARGEST: f64 = 32.0;
+    if pair.key.stage != Some(Stage::AttnWeights) {
+        return 1.0;
+    }
+    let scores = parents
+        .iter()
+        .filter(|&&p| matches!(pairs[p].key.stage, Some(Stage::AttnScores | Stage::AttnQk)));
+    let size = scores
+        .filter_map(|&p| pairs[p].stats())
+        .map(|s| s.reference.max.abs())
+        .fold(0.0, f64::max);
+    if size > 0.0 {
+        size.clamp(1.0, LARGEST)
+    } else {
+        USUAL
+    }
 }

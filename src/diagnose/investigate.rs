@@ -3,10 +3,11 @@
 use super::causes::{find, hint};
 use super::laws::LAWS;
 use super::relations::{Case, RELATIONS, noise, permute};
-use super::{Scene, Side, Suspicion, confidence};
+use super::{Array, Scene, Side, Suspicion, confidence};
 use crate::dump::Payload;
 use crate::judge::Finding;
 use crate::localise::{Graph, Localisation, localise};
+use crate::name::{Key, Stage};
 use crate::pairs::{Outcome, Pair};
 use crate::report::{Diagnosis, Note};
 
@@ -47,6 +48,18 @@ const LAYOUTS: &[&str] = &[
     "pad_rows_differ",
 ];
 
+/// Layouts that no later operation sees: rows of a batch do not meet one another, fillings are zero after the softmax.
+const HARMLESS: &[&str] = &["batch_permuted", "mask_fill"];
+
+/// Causes in the handling of buffers: an operation that was left out makes the same equality, and is the likelier fault.
+const BUFFERS: &[&str] = &[
+    "stale_buffer",
+    "buffer_aliased",
+    "duplicate_dump",
+    "dump_point",
+    "dump_aliased",
+];
+
 /// Causes that describe the difference without naming what makes it: any sharper cause that explains as much comes first.
 const DESCRIPTIONS: &[&str] = &[
     "channel_scale",
@@ -58,8 +71,9 @@ const DESCRIPTIONS: &[&str] = &[
     "sequence_reversed",
     "sign_flipped",
 ];
-/// What a description is set back by.
+/// What a description, and what a cause with a likelier twin, is set back by.
 const DESCRIBED: f64 = 0.1;
+const LESS_LIKELY: f64 = 0.05;
 
 /// Localises, tests hypotheses at the origins, and repeats while an origin turns out to be a layout or noise.
 pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) -> Conclusion {
@@ -121,7 +135,8 @@ impl Known {
             let layout = suspicions[i]
                 .iter()
                 .find(|s| LAYOUTS.contains(&s.cause) && weight(s, found.bound[i]) > EXACT);
-            if let (Some(s), true) = (layout, found.healed[i]) {
+            let harmless = |s: &&Suspicion| found.healed[i] || HARMLESS.contains(&s.cause);
+            if let Some(s) = layout.filter(harmless) {
                 self.excuses[i] = Some(s.title.clone());
                 self.note(
                     s.cause,
@@ -131,6 +146,7 @@ impl Known {
                 learned = true;
             }
         }
+        learned |= self.excuse_rotations(scene, found, origins, suspicions);
         if learned {
             return true;
         }
@@ -147,6 +163,58 @@ impl Known {
         learned
     }
 
+    /// Q and K of some rows of the batch differ, those of others agree, and so do the scores: the rows are padded, and their
+    /// positions are counted from elsewhere, which the product does not see.
+    fn excuse_rotations(
+        &mut self,
+        scene: &Scene<'_>,
+        found: &Localisation,
+        origins: &[usize],
+        suspicions: &[Vec<Suspicion>],
+    ) -> bool {
+        let partner = |i: usize| -> Option<usize> {
+            let key = &scene.pairs[i].key;
+            let stage = match key.stage? {
+                Stage::QProj => Stage::KProj,
+                Stage::QNorm => Stage::KNorm,
+                Stage::QRope => Stage::KRope,
+                _ => return None,
+            };
+            scene.find(&Key {
+                stage: Some(stage),
+                ..key.clone()
+            })
+        };
+        let fault = |i: usize| {
+            suspicions[i]
+                .iter()
+                .any(|s| s.cause != "rope_position_offset" && weight(s, found.bound[i]) > EXPLAINS)
+        };
+        let mut any = false;
+        for &q in origins {
+            let Some(k) = partner(q).filter(|k| origins.contains(k)) else {
+                continue;
+            };
+            let padded = |i: usize| some_rows_agree(scene, i, found.bound[i]);
+            if found.healed[q]
+                && found.healed[k]
+                && !fault(q)
+                && !fault(k)
+                && padded(q)
+                && padded(k)
+            {
+                for i in [q, k] {
+                    let key = scene.pairs[i].key.to_string();
+                    self.excuses[i] =
+                        Some("Q and K of padded rows are turned alike, the scores agree".into());
+                    self.note("layout_permuted", format!("{key}: Q and K of some batch rows are turned alike (positions of padded rows), the scores agree"), key);
+                }
+                any = true;
+            }
+        }
+        any
+    }
+
     /// The noise level when all first origins look like rounding of a coarser arithmetic and nothing explains them.
     fn shared_noise(
         &self,
@@ -161,25 +229,20 @@ impl Known {
         let peers: Vec<usize> = (0..graph.parents.len())
             .filter(|&i| graph.parents[i] == graph.parents[first] && scene.errors[i].is_some())
             .collect();
-        let mut level: f64 = 0.0;
-        for &i in &peers {
-            let error = scene.errors[i]?;
-            if i != first && !found.diverged[i] {
-                continue;
-            }
-            let explained = suspicions[i]
-                .iter()
-                .any(|s| weight(s, found.bound[i]) > EXPLAINS);
-            if error > NOISE_LIMIT || explained || !is_noise(scene, i, found.bound[i]) {
-                return None;
-            }
-            level = level.max(error);
-        }
-        let quiet = peers.iter().filter(|&&i| !found.diverged[i]).count();
-        let alone = quiet > 0 && peers.len() > 1;
-        if alone {
+        if peers.len() > 1 && peers.iter().any(|&i| !found.diverged[i]) {
             return None;
         }
+        // a peer with a fault of its own says nothing about the noise
+        let noisy = |i: usize| {
+            // a narrower type at one stage is what this test tells apart from a narrower type everywhere
+            let explained = suspicions[i]
+                .iter()
+                .any(|s| s.cause != "precision_loss" && weight(s, found.bound[i]) > EXPLAINS);
+            scene.errors[i]
+                .filter(|e| *e <= NOISE_LIMIT && !explained && is_noise(scene, i, found.bound[i]))
+        };
+        noisy(first)?;
+        let level = peers.iter().filter_map(|&i| noisy(i)).fold(0.0, f64::max);
         Some((level, scene.pairs[first].key.to_string()))
     }
 
@@ -190,6 +253,20 @@ impl Known {
             tensors: vec![key],
         });
     }
+}
+
+/// Whether at least one row of the batch agrees.
+fn some_rows_agree(scene: &Scene<'_>, i: usize, bound: f64) -> bool {
+    let agreeing = |case: &Case<'_>| {
+        let batch = case.reference.shape.first().copied().unwrap_or(1);
+        let row = case.reference.data.len() / batch.max(1);
+        let distance = |b: usize| {
+            let part = |a: &Array| Array::new(vec![row], a.data[b * row..(b + 1) * row].to_vec());
+            part(case.candidate).distance(&part(case.reference))
+        };
+        batch > 1 && (0..batch).any(|b| distance(b) <= bound)
+    };
+    with_case(scene, i, bound, agreeing).unwrap_or(false)
 }
 
 fn is_noise(scene: &Scene<'_>, i: usize, bound: f64) -> bool {
@@ -283,8 +360,12 @@ fn weight(s: &Suspicion, bound: f64) -> f64 {
 fn rank(all: &mut Vec<Suspicion>, bound: f64) {
     all.retain(|s| weight(s, bound) >= WORTH_NAMING);
     let value = |s: &Suspicion| {
+        // RoPE that works in the first step is not missing in a later one: there the position is 0
+        let first_position = s.cause == "rope_missing" && s.key.step.is_some_and(|step| step > 0);
         let set_back = if DESCRIPTIONS.contains(&s.cause) {
             DESCRIBED
+        } else if BUFFERS.contains(&s.cause) || first_position {
+            LESS_LIKELY
         } else {
             0.0
         };

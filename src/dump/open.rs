@@ -157,7 +157,7 @@ fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Out
     };
     match opened {
         // Text without numbers.
-        Ok(opened) if opened.is_empty() => Outcome::NoTensor,
+        Ok(opened) if opened.is_empty() && opened.notes.is_empty() => Outcome::NoTensor,
         Ok(mut opened) => {
             if !named.is_empty() && !named.contains(&format.name()) && !opened.tensors.is_empty() {
                 opened.notes.push(Remark {

@@ -7,7 +7,11 @@ use std::process::{Command, Output};
 
 /// Runs the binary.
 pub fn tdiff(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_tdiff")).args(args).env_remove("NO_COLOR").output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_tdiff"))
+        .args(args)
+        .env_remove("NO_COLOR")
+        .output()
+        .unwrap()
 }
 
 pub fn text(bytes: &[u8]) -> String {
@@ -15,7 +19,8 @@ pub fn text(bytes: &[u8]) -> String {
 }
 
 pub fn json(output: &Output) -> serde_json::Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)))
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|e| panic!("{e}: {}", text(&output.stderr)))
 }
 
 /// A f32 npy file.
@@ -33,7 +38,11 @@ fn path(p: &Path) -> &str {
 fn pair(reference: &[f32], candidate: &[f32]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     npy(&dir.path().join("ref/x.npy"), &[reference.len()], reference);
-    npy(&dir.path().join("cand/x.npy"), &[candidate.len()], candidate);
+    npy(
+        &dir.path().join("cand/x.npy"),
+        &[candidate.len()],
+        candidate,
+    );
     dir
 }
 
@@ -58,7 +67,11 @@ fn equal_dumps_exit_with_0_and_different_ones_with_1() {
 fn a_missing_path_says_so_and_exits_with_2() {
     let output = tdiff(&["no/such/place", "no/other"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("no/such/place: no such file or directory"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("no/such/place: no such file or directory"),
+        "{}",
+        text(&output.stderr)
+    );
     assert!(output.stdout.is_empty());
 }
 
@@ -70,7 +83,11 @@ fn an_empty_folder_and_a_folder_of_pictures_say_what_was_found() {
     fs::write(dir.path().join("cand/a.png"), b"\x89PNG\r\n\x1a\n").unwrap();
     let output = compare(dir.path(), &[]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("no tensors found, 0 other files"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("no tensors found, 0 other files"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -78,13 +95,21 @@ fn unrelated_names_do_not_pair_and_exit_with_2_also_with_allow_missing() {
     let dir = tempfile::tempdir().unwrap();
     for (side, names) in [("ref", ["conv1", "pool"]), ("cand", ["alpha", "omega"])] {
         for name in names {
-            npy(&dir.path().join(side).join(format!("{name}.npy")), &[4], &[1.0, 2.0, 3.0, 4.0]);
+            npy(
+                &dir.path().join(side).join(format!("{name}.npy")),
+                &[4],
+                &[1.0, 2.0, 3.0, 4.0],
+            );
         }
     }
     for more in [&[][..], &["--allow-missing"]] {
         let output = compare(dir.path(), more);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
-        assert!(text(&output.stderr).contains("tdiff pairs"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("tdiff pairs"),
+            "{}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -93,9 +118,21 @@ fn a_missing_candidate_is_incomplete_unless_allowed() {
     let dir = pair(&[1.0, 2.0], &[1.0, 2.0]);
     npy(&dir.path().join("ref/y.npy"), &[2], &[1.0, 2.0]);
     let output = compare(dir.path(), &["--format", "json"]);
-    assert_eq!((output.status.code(), json(&output)["verdict"].as_str()), (Some(1), Some("incomplete")));
-    assert!(json(&output)["notes"].as_array().unwrap().iter().any(|n| n["id"] == "missing_files"));
-    assert_eq!(compare(dir.path(), &["--allow-missing"]).status.code(), Some(0));
+    assert_eq!(
+        (output.status.code(), json(&output)["verdict"].as_str()),
+        (Some(1), Some("incomplete"))
+    );
+    assert!(
+        json(&output)["notes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|n| n["id"] == "missing_files")
+    );
+    assert_eq!(
+        compare(dir.path(), &["--allow-missing"]).status.code(),
+        Some(0)
+    );
 }
 
 #[test]
@@ -114,7 +151,10 @@ fn a_cut_file_is_a_row_and_a_line_and_the_rest_is_compared() {
     assert_eq!(report["counts"]["compared"], 1);
     assert_eq!(report["counts"]["missing_in_candidate"], 0);
     let error = text(&output.stderr);
-    assert!(error.contains("y.npy") && error.contains("400") && error.contains("363"), "{error}");
+    assert!(
+        error.contains("y.npy") && error.contains("400") && error.contains("363"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -124,9 +164,19 @@ fn shapes_that_nothing_reconciles_are_named_and_diverge() {
     npy(&dir.path().join("cand/x.npy"), &[2, 4], &[1.0; 8]);
     let output = compare(dir.path(), &["--format", "json"]);
     let report = json(&output);
-    assert_eq!((output.status.code(), report["counts"]["incomparable"].as_u64(), report["counts"]["diverged"].as_u64()), (Some(1), Some(1), Some(0)));
+    assert_eq!(
+        (
+            output.status.code(),
+            report["counts"]["incomparable"].as_u64(),
+            report["counts"]["diverged"].as_u64()
+        ),
+        (Some(1), Some(1), Some(0))
+    );
     let reason = report["tensors"][0]["reason"].as_str().unwrap();
-    assert!(reason.contains("[2, 3]") && reason.contains("[2, 4]"), "{reason}");
+    assert!(
+        reason.contains("[2, 3]") && reason.contains("[2, 4]"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -146,7 +196,10 @@ fn explicit_tolerances_replace_the_automatic_one() {
 #[test]
 fn nan_on_one_side_diverges_whatever_the_tolerance() {
     let dir = pair(&[1.0, 2.0], &[1.0, f32::NAN]);
-    assert_eq!(compare(dir.path(), &["--atol", "1e9"]).status.code(), Some(1));
+    assert_eq!(
+        compare(dir.path(), &["--atol", "1e9"]).status.code(),
+        Some(1)
+    );
     let both = pair(&[1.0, f32::NAN], &[1.0, f32::NAN]);
     assert_eq!(compare(both.path(), &[]).status.code(), Some(0));
 }
@@ -168,7 +221,10 @@ fn the_json_reads_back_as_the_report_and_holds_nothing_volatile() {
 fn a_report_is_also_written_to_a_file_by_its_extension() {
     let dir = pair(&[1.0], &[1.0]);
     let file = dir.path().join("report.json");
-    assert_eq!(compare(dir.path(), &["-o", path(&file)]).status.code(), Some(0));
+    assert_eq!(
+        compare(dir.path(), &["-o", path(&file)]).status.code(),
+        Some(0)
+    );
     let report: tdiff::report::Report = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(report.counts.identical, 1);
     let output = compare(dir.path(), &["-o", "report.xyz"]);
@@ -188,8 +244,17 @@ fn two_single_files_pair_whatever_they_are_called() {
 #[test]
 fn one_folder_with_both_sides_is_told_apart_by_tags() {
     let dir = tempfile::tempdir().unwrap();
-    for (name, x) in [("h0_torch", 1.0), ("h0_cpp", 1.0), ("logits_torch", 2.0), ("logits_cpp", 3.0)] {
-        npy(&dir.path().join(format!("{name}.npy")), &[4], &[x, 2.0, 3.0, 5.0]);
+    for (name, x) in [
+        ("h0_torch", 1.0),
+        ("h0_cpp", 1.0),
+        ("logits_torch", 2.0),
+        ("logits_cpp", 3.0),
+    ] {
+        npy(
+            &dir.path().join(format!("{name}.npy")),
+            &[4],
+            &[x, 2.0, 3.0, 5.0],
+        );
     }
     let output = tdiff(&[path(dir.path()), "--format", "json"]);
     let report = json(&output);
@@ -200,10 +265,19 @@ fn one_folder_with_both_sides_is_told_apart_by_tags() {
 #[test]
 fn every_fixture_agrees_with_itself() {
     let fixtures = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats");
-    for folder in fs::read_dir(&fixtures).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()) {
+    for folder in fs::read_dir(&fixtures)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.is_dir())
+    {
         let output = tdiff(&[path(&folder), path(&folder), "-q"]);
         // a folder may hold fixtures that are refused on purpose: those are unreadable on both sides, nothing differs
-        assert!(matches!(output.status.code(), Some(0 | 2)), "{}: {}", folder.display(), text(&output.stdout));
+        assert!(
+            matches!(output.status.code(), Some(0 | 2)),
+            "{}: {}",
+            folder.display(),
+            text(&output.stdout)
+        );
         let report = json(&tdiff(&[path(&folder), path(&folder), "--format", "json"]));
         assert_eq!(report["counts"]["diverged"], 0, "{}", folder.display());
         assert_eq!(report["first_divergence"], serde_json::Value::Null);
@@ -215,10 +289,18 @@ fn a_fault_is_located_and_the_same_at_any_number_of_threads() {
     let dir = tempfile::tempdir().unwrap();
     let config = Config::llama();
     let reference = model::run(&config, 1, Arithmetic::F32, None);
-    let candidate = model::run(&config, 1, Arithmetic::F32, Some(&Fault::RopeTheta { theta: 500.0 }));
+    let candidate = model::run(
+        &config,
+        1,
+        Arithmetic::F32,
+        Some(&Fault::RopeTheta { theta: 500.0 }),
+    );
     model::write_canonical(&reference, &dir.path().join("ref")).unwrap();
     model::write_canonical(&candidate, &dir.path().join("cand")).unwrap();
-    let outputs: Vec<Output> = ["1", "2", "3", "16"].iter().map(|n| compare(dir.path(), &["--format", "json", "-j", n])).collect();
+    let outputs: Vec<Output> = ["1", "2", "3", "16"]
+        .iter()
+        .map(|n| compare(dir.path(), &["--format", "json", "-j", n]))
+        .collect();
     assert!(outputs.windows(2).all(|w| w[0].stdout == w[1].stdout));
     let report = json(&outputs[0]);
     assert_eq!(report["first_divergence"]["key"], "layers.0.q_rope");
@@ -231,7 +313,10 @@ fn stats_and_explain_and_completions_answer() {
     let file = dir.path().join("ref/x.npy");
     let stats = json(&tdiff(&["stats", path(&file), "--format", "json"]));
     let s = &stats["tensors"][0]["stats"];
-    assert_eq!((s["count"].as_u64(), s["nan"].as_u64(), s["mean"].as_f64()), (Some(4), Some(1), Some(2.0)));
+    assert_eq!(
+        (s["count"].as_u64(), s["nan"].as_u64(), s["mean"].as_f64()),
+        (Some(4), Some(1), Some(2.0))
+    );
     assert!(text(&tdiff(&["explain", "rope_theta"]).stdout).contains("what to change"));
     assert_eq!(tdiff(&["explain", "no_such_cause"]).status.code(), Some(2));
     assert!(text(&tdiff(&["completions", "bash"]).stdout).contains("tdiff"));

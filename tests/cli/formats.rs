@@ -109,7 +109,10 @@ fn every_fixture_file_has_a_truth() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                // text has a truth of its own
+                if !path.ends_with("text") {
+                    folders.push(path);
+                }
                 continue;
             }
             let name = path.strip_prefix(fixtures()).unwrap().to_str().unwrap();
@@ -142,7 +145,10 @@ fn survive(path: &Path, bytes: &[u8], what: &str) {
     );
     let placed = |error: &ReadError| {
         assert!(
-            error.to_string().contains(path.to_str().unwrap()),
+            // the file itself, or one beside it that it names
+            error
+                .to_string()
+                .contains(path.parent().unwrap().to_str().unwrap()),
             "{what}: {error}"
         )
     };
