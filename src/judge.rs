@@ -411,7 +411,11 @@ pub fn judge_statistics(r: &PrintedStats, c: &PrintedStats) -> Finding {
         let e = excess(a, b, scale, name);
         if e > worst {
             worst = e;
-            reason = format!("{name} {} against {}", short(a.value), short(b.value));
+            reason = format!(
+                "{name} {} against {}: relative difference",
+                short(a.value),
+                short(b.value)
+            );
         }
     }
     if !any {

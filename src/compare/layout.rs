@@ -1,6 +1,6 @@
 //! Brings two tensors of one stage to a common logical shape: squeezed, regrouped, axes exchanged, or the part they share.
 //!
-//! Every way in which the candidate could be laid out is a [`Reading`]; where several are possible the data decide, on a
+//! Every way in which the candidate could be laid out is a `Reading`; where several are possible the data decide, on a
 //! sample of elements. The result is a pair of views: nothing is copied, unless the elements can only be streamed.
 
 use crate::dump::{Guess, Partial, Payload, ReadError, Remark, Tensor, TensorInfo};
@@ -35,8 +35,8 @@ struct Reading {
 
 /// Elements looked at to decide between readings.
 const SAMPLE: usize = 2048;
-/// A reading whose sampled relative error is below this is believed although others are possible.
-const CONVINCING: f64 = 0.2;
+/// Another reading than the natural one is taken when it leaves less than this part of the error.
+const CLEARLY: f64 = 0.75;
 
 /// Aligns a pair; `stage` tells which axes may be padded.
 pub fn align(
@@ -179,7 +179,10 @@ enum Cut {
 
 impl Choice {
     fn remark(&self, r: &[usize], c: &[usize]) -> Remark {
-        match (self.cut, self.candidate.is_permuted()) {
+        match (
+            self.cut,
+            self.candidate.is_permuted() || self.reference.is_permuted(),
+        ) {
             (Some(Cut::Trailing), _)
                 if self.reference.shape.iter().product::<usize>() < r.iter().product() =>
             {
@@ -197,7 +200,7 @@ impl Choice {
             ),
             (None, true) => remark(
                 "layout_permuted",
-                format!("shape {r:?} against {c:?}: compared with the candidate's axes reordered"),
+                format!("shape {r:?} against {c:?}: compared with the axes of one side reordered"),
             ),
             (None, false) => remark(
                 "layout_regrouped",
@@ -212,11 +215,16 @@ fn readings(r: &[usize], c: &[usize], stage: Option<Stage>) -> Vec<Choice> {
     let mut out = Vec::new();
     let (nr, nc): (usize, usize) = (r.iter().product(), c.iter().product());
     if nr == nc {
-        out.push(Choice {
+        let regrouped = Choice {
             reference: Reading::whole(r),
             candidate: Reading::whole(c),
             cut: None,
-        });
+        };
+        // axes that are only split or joined lie in memory as they did; else heads and tokens would mix
+        let natural = refines(r, c) || refines(c, r);
+        if natural {
+            out.push(regrouped.clone());
+        }
         if c.len() <= 5 {
             for axes in permutations(c.len()) {
                 let shape: Vec<usize> = axes.iter().map(|&a| c[a]).collect();
@@ -254,6 +262,9 @@ fn readings(r: &[usize], c: &[usize], stage: Option<Stage>) -> Vec<Choice> {
         }
         // the same axes in another order are more natural than the same order under other axes
         out.sort_by_key(|choice| choice.candidate.shape != r);
+        if !natural {
+            out.push(regrouped);
+        }
         return out;
     }
     if r.len() == c.len() {
@@ -371,17 +382,21 @@ fn choose(r: &Tensor, c: &Tensor, choices: &[Choice]) -> Result<Option<Choice>, 
         resident(r).map_err(Misfit::Unreadable)?,
         resident(c).map_err(Misfit::Unreadable)?,
     );
-    let mut best: Option<(f64, &Choice)> = None;
+    let mut tried = Vec::with_capacity(choices.len());
     for choice in choices {
-        let error = sampled_error(&r, &c, choice).map_err(Misfit::Unreadable)?;
-        if best.is_none_or(|(e, _)| error < e * 0.5) {
-            best = Some((error, choice));
-        }
+        tried.push((
+            sampled_error(&r, &c, choice).map_err(Misfit::Unreadable)?,
+            choice,
+        ));
     }
-    Ok(match best {
-        Some((error, choice)) if error < CONVINCING => Some(choice.clone()),
-        _ => choices.first().cloned(),
-    })
+    let natural = tried[0];
+    let best = tried
+        .iter()
+        .min_by(|a, b| a.0.total_cmp(&b.0))
+        .copied()
+        .unwrap_or(natural);
+    let clear = best.0 < CLEARLY * natural.0;
+    Ok(Some(if clear { best.1 } else { natural.1 }.clone()))
 }
 
 /// Relative error over a sample of elements spread over the common shape.

@@ -31,6 +31,8 @@ const EXPLAINS: f64 = 0.5;
 const EXACT: f64 = 0.97;
 /// Rounding noise of an unknown arithmetic is accepted up to this relative error.
 const NOISE_LIMIT: f64 = 0.25;
+/// Noise is accepted only where so many tensors were compared.
+const WITNESSES: usize = 4;
 /// Places beside the first divergence that are searched for further faults.
 const FURTHER: usize = 48;
 
@@ -151,7 +153,8 @@ impl Known {
             return true;
         }
         let noise = self.shared_noise(scene, found, origins, suspicions, graph);
-        if let Some((level, key)) = noise {
+        // an explicit tolerance does not yield to noise: only what is learned anew counts
+        if let Some((level, key)) = noise.filter(|(level, _)| *level > self.noise) {
             self.noise = level;
             self.note(
                 "coarser_arithmetic",
@@ -242,6 +245,11 @@ impl Known {
                 .filter(|e| *e <= NOISE_LIMIT && !explained && is_noise(scene, i, found.bound[i]))
         };
         noisy(first)?;
+        // noise is a property of an arithmetic: it shows in more than a tensor or two
+        let compared = scene.errors.iter().flatten().count();
+        if compared < WITNESSES {
+            return None;
+        }
         let level = peers.iter().filter_map(|&i| noisy(i)).fold(0.0, f64::max);
         Some((level, scene.pairs[first].key.to_string()))
     }

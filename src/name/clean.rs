@@ -111,6 +111,9 @@ fn take_views<'a>(name: &'a str, c: &mut Clean) -> &'a str {
 /// Removes `8-4-4-4-12` hexadecimal identifiers.
 fn drop_uuid(name: &str) -> String {
     let bytes = name.as_bytes();
+    if bytes.iter().filter(|b| **b == b'-').count() < 4 {
+        return name.to_string();
+    }
     let is_uuid = |s: &[u8]| {
         s.iter().enumerate().all(|(i, b)| match i {
             8 | 13 | 18 | 23 => *b == b'-',
@@ -262,7 +265,9 @@ fn mark_at(c: &mut Clean, i: usize) -> usize {
     if day {
         return 1;
     }
-    for step in STEPS {
+    // A rounding operation is no round: only `step` is one wherever it stands.
+    let leads = i == 0 || in_folder;
+    for step in STEPS.iter().filter(|s| leads || s.starts_with("step")) {
         if let Some(n) = w.fused(step) {
             c.step = Some(n);
             return 1;

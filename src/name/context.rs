@@ -31,6 +31,8 @@ pub(super) struct Facts {
     said: BTreeSet<Stage>,
     pub gated: bool,
     pub fused_gate_up: bool,
+    /// BART norms behind each sum under the names that others use for norms before.
+    pub norms_behind: bool,
     pub experts: bool,
     pub last_layer: Option<u32>,
     two_stacks: bool,
@@ -44,6 +46,7 @@ impl Facts {
             said: self.said.clone(),
             gated: self.gated || other.gated,
             fused_gate_up: self.fused_gate_up || other.fused_gate_up,
+            norms_behind: self.norms_behind || other.norms_behind,
             experts: self.experts || other.experts,
             last_layer: self.last_layer.max(other.last_layer),
             two_stacks: self.two_stacks || other.two_stacks,
@@ -78,10 +81,10 @@ impl<'a> Names<'a> {
         }
         let counters = take_counters(&mut cleans);
         let mut raws: Vec<Raw> = cleans.into_iter().map(read::read_raw).collect();
-        let order = read::dialect_order(&raws);
+        let dialects = read::rank_dialects(&raws);
         for raw in &mut raws {
-            read::bare_number_layer(raw, &order);
-            raw.hit = read::read(raw, &order);
+            read::bare_number_layer(raw, &dialects);
+            raw.hit = read::read(raw, &dialects);
         }
         let mut sequence: Vec<usize> = (0..entries.len()).collect();
         if entries.iter().all(|e| e.sequence.is_some()) {
@@ -145,6 +148,7 @@ impl<'a> Names<'a> {
             f.experts |= words().any(|w| w.is_any(&["experts", "expert", "moe"]));
             let spelled = joined(&words().cloned().collect::<Vec<_>>());
             f.fused_gate_up |= spelled.contains("gate_up_proj");
+            f.norms_behind |= spelled.contains("layernorm_embedding");
             f.gated |= ["swiglu", "geglu", "reglu", "gate_par", "hook_pre_linear"]
                 .iter()
                 .any(|s| spelled.contains(s));
@@ -202,26 +206,18 @@ impl<'a> Names<'a> {
         let mut groups: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
         for &i in &self.sequence {
             if let Some(m) = &meanings[i] {
-                let tower = if facts.two_stacks || self.raws[i].tower > Tower::Decoder {
-                    self.raws[i].tower
-                } else {
-                    Tower::Main
-                };
+                let tower = self.tower(i, facts);
                 groups
                     .entry((self.steps[i], self.ranks[i], tower, m.layer, m.stage))
                     .or_default()
                     .push(i);
             }
         }
-        let mut keys: Vec<Key> = (0..self.raws.len()).map(|i| self.unnamed(i)).collect();
+        let mut keys: Vec<Key> = (0..self.raws.len())
+            .map(|i| self.unnamed(i, facts))
+            .collect();
         for ((step, rank, tower, layer, stage), members) in groups {
-            let stack = match tower {
-                Tower::Main | Tower::Decoder => "",
-                Tower::Encoder => "encoder",
-                Tower::Vision => "vision",
-                Tower::Audio => "audio",
-                Tower::Draft => "draft",
-            };
+            let stack = tower.name();
             let merit =
                 |i: usize, m: &Meaning| (m.quality, !m.form.is_empty(), Reverse(self.place[i]));
             let best = members
@@ -255,11 +251,20 @@ impl<'a> Names<'a> {
         keys
     }
 
-    fn unnamed(&self, i: usize) -> Key {
+    /// The stack of layers a name belongs to; an encoder or decoder alone is the model itself.
+    fn tower(&self, i: usize, facts: &Facts) -> Tower {
+        match self.raws[i].tower {
+            Tower::Encoder | Tower::Decoder if !facts.two_stacks => Tower::Main,
+            tower => tower,
+        }
+    }
+
+    fn unnamed(&self, i: usize, facts: &Facts) -> Key {
         let raw = &self.raws[i];
         let mut rest = read::cleaned_name(raw);
-        if raw.layer.is_none() && (raw.tower == Tower::Vision || raw.tower == Tower::Audio) {
-            rest = super::words::written(&raw.before);
+        let stack = self.tower(i, facts).name();
+        if !stack.is_empty() {
+            rest = format!("{stack} {rest}");
         }
         Key {
             step: self.steps[i],

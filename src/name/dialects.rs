@@ -42,6 +42,11 @@ pub(super) enum Rule {
     Gate,
     /// `attn_ln`: a norm before attention where an MLP norm stands beside it, else after.
     AttnLn,
+    /// A norm of the attention sublayer: before it, behind it in BART.
+    SublayerNorm,
+    /// The layer's last norm: the MLP's own, behind everything in BART.
+    LastNorm,
+    /// TransformerLens: before the activation, of the gate where there is one.
     HookPre,
     HookPreLinear,
 }
@@ -59,7 +64,6 @@ struct File {
 
 #[derive(Deserialize)]
 struct Section {
-    #[cfg(test)]
     name: String,
     #[serde(default)]
     stages: BTreeMap<Stage, Vec<String>>,
@@ -71,104 +75,100 @@ struct Section {
     nothing: BTreeMap<String, Vec<String>>,
 }
 
-/// One dialect, by exact words and by words with synonyms made one.
-pub(super) struct Dialect {
-    #[cfg(test)]
-    name: String,
+/// All spellings of all dialects, by exact words and by words with synonyms made one.
+struct Table {
+    dialects: Vec<String>,
     layered: Spellings,
     top: Spellings,
 }
 
+/// What each dialect reads, by dialect.
+type Readings = Vec<(usize, Reading)>;
+
 #[derive(Default)]
 struct Spellings {
-    exact: HashMap<String, Reading>,
-    canonical: HashMap<String, Reading>,
+    exact: HashMap<String, Readings>,
+    canonical: HashMap<String, Readings>,
 }
 
 impl Spellings {
-    fn add(&mut self, spelling: &str, reading: Reading) {
+    /// The first reading of a spelling stays.
+    fn add(&mut self, dialect: usize, spelling: &str, reading: Reading) {
         let words = split(spelling);
-        self.exact.entry(joined(&words)).or_insert(reading);
-        self.canonical.entry(canonical(&words)).or_insert(reading);
+        let exact = self.exact.entry(joined(&words)).or_default();
+        let canonical = self.canonical.entry(canonical(&words)).or_default();
+        for readings in [exact, canonical] {
+            if readings.iter().all(|(d, _)| *d != dialect) {
+                readings.push((dialect, reading));
+            }
+        }
     }
 }
 
-/// All dialects, in file order; the canonical stage names themselves come last.
-pub(super) static DIALECTS: LazyLock<Vec<Dialect>> = LazyLock::new(|| {
+/// The dialects in file order; the canonical stage names themselves come last.
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
     // The text is part of the program; `the_table_of_dialects_is_sound` parses it.
     let file: File = toml::from_str(include_str!("dialects.toml")).expect("dialects.toml parses");
-    let mut all: Vec<Dialect> = file.dialect.iter().map(Dialect::new).collect();
-    all.push(Dialect::canonical());
-    all
+    let mut table = Table {
+        dialects: Vec::new(),
+        layered: Spellings::default(),
+        top: Spellings::default(),
+    };
+    for section in &file.dialect {
+        table.add(section);
+    }
+    table.dialects.push("tdiff".into());
+    for row in super::stage::STAGES {
+        table.add_stage(
+            row.stage,
+            &[row.name.to_string()],
+            Reading::Stage(row.stage),
+        );
+    }
+    table
 });
 
-impl Dialect {
-    fn new(section: &Section) -> Dialect {
-        let mut d = Dialect {
-            #[cfg(test)]
-            name: section.name.clone(),
-            layered: Spellings::default(),
-            top: Spellings::default(),
-        };
+impl Table {
+    fn add(&mut self, section: &Section) {
+        self.dialects.push(section.name.clone());
         for (&stage, spellings) in &section.stages {
-            d.add_stage(stage, spellings, Reading::Stage(stage));
+            self.add_stage(stage, spellings, Reading::Stage(stage));
         }
+        let dialect = self.dialects.len() - 1;
         for (rule, spellings) in &section.depends {
             let rule = rule_by_name(rule).expect("dialects.toml names rules that exist");
             for s in spellings {
-                let table = if rule.is_per_layer() {
-                    &mut d.layered
-                } else {
-                    &mut d.top
-                };
-                table.add(s, Reading::Depends(rule));
+                let table = self.table_mut(rule.is_per_layer());
+                table.add(dialect, s, Reading::Depends(rule));
             }
         }
         for (&stage, spellings) in &section.modules {
-            d.add_stage(stage, spellings, Reading::Module(stage));
+            self.add_stage(stage, spellings, Reading::Module(stage));
         }
         for spelling in section.nothing.values().flatten() {
-            d.layered.add(spelling, Reading::Nothing);
-            d.top.add(spelling, Reading::Nothing);
+            self.layered.add(dialect, spelling, Reading::Nothing);
+            self.top.add(dialect, spelling, Reading::Nothing);
         }
-        d
-    }
-
-    fn canonical() -> Dialect {
-        let mut d = Dialect {
-            #[cfg(test)]
-            name: "tdiff".into(),
-            layered: Spellings::default(),
-            top: Spellings::default(),
-        };
-        for row in super::stage::STAGES {
-            d.add_stage(
-                row.stage,
-                &[row.name.to_string()],
-                Reading::Stage(row.stage),
-            );
-        }
-        d
     }
 
     fn add_stage(&mut self, stage: Stage, spellings: &[String], reading: Reading) {
+        let dialect = self.dialects.len() - 1;
         for s in spellings {
-            let table = if stage.is_per_layer() {
-                &mut self.layered
-            } else {
-                &mut self.top
-            };
-            table.add(s, reading);
+            self.table_mut(stage.is_per_layer())
+                .add(dialect, s, reading);
+        }
+    }
+
+    fn table_mut(&mut self, layered: bool) -> &mut Spellings {
+        if layered {
+            &mut self.layered
+        } else {
+            &mut self.top
         }
     }
 
     fn table(&self, layered: bool) -> &Spellings {
         if layered { &self.layered } else { &self.top }
-    }
-
-    /// Whether the words are exactly a spelling of this dialect.
-    pub fn knows(&self, words: &str, layered: bool) -> bool {
-        self.table(layered).exact.contains_key(words)
     }
 }
 
@@ -177,41 +177,74 @@ fn rule_by_name(name: &str) -> Option<Rule> {
     Rule::deserialize(text).ok()
 }
 
-/// Looks the words up, exact words before synonyms, dialects in the order given.
-pub(super) fn look_up(words: &[Word], layered: bool, order: &[usize]) -> Option<Reading> {
-    let exact = joined(words);
-    let by = |i: &usize| DIALECTS.get(*i).map(|d| d.table(layered));
-    order
-        .iter()
-        .filter_map(by)
-        .find_map(|t| t.exact.get(&exact))
-        .or_else(|| {
-            let canonical = canonical(words);
-            order
-                .iter()
-                .filter_map(by)
-                .find_map(|t| t.canonical.get(&canonical))
-        })
-        .copied()
+/// The rank of each dialect: the lowest is asked first.
+#[derive(Clone, Debug)]
+pub(super) struct Ranking(Vec<usize>);
+
+impl Ranking {
+    /// The dialect that reads most of the names (words, and whether they stand in a layer) comes first.
+    pub fn of_names(names: impl Iterator<Item = (String, bool)>) -> Ranking {
+        let mut votes = vec![0usize; TABLE.dialects.len()];
+        for (words, layered) in names {
+            for (dialect, _) in TABLE.table(layered).exact.get(&words).into_iter().flatten() {
+                votes[*dialect] += 1;
+            }
+        }
+        let mut order: Vec<usize> = (0..votes.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(votes[i]));
+        let mut ranks = vec![0; order.len()];
+        for (rank, dialect) in order.into_iter().enumerate() {
+            ranks[dialect] = rank;
+        }
+        Ranking(ranks)
+    }
+
+    fn best(&self, readings: &Readings) -> Option<Reading> {
+        let best = readings.iter().min_by_key(|(dialect, _)| self.0[*dialect]);
+        best.map(|(_, reading)| *reading)
+    }
+}
+
+/// Looks the words up: exact words before synonyms, dialects by their rank.
+pub(super) fn look_up(words: &[Word], layered: bool, ranking: &Ranking) -> Option<Reading> {
+    let table = TABLE.table(layered);
+    let readings = table
+        .exact
+        .get(&joined(words))
+        .or_else(|| table.canonical.get(&canonical(words)))?;
+    ranking.best(readings)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The dialects of that name first.
+    fn ranking(first: &[&str]) -> Ranking {
+        let rank = |name: &String| first.iter().position(|f| f == name).unwrap_or(first.len());
+        Ranking(TABLE.dialects.iter().map(rank).collect())
+    }
+
     #[test]
     fn the_table_of_dialects_is_sound() {
-        assert!(DIALECTS.len() > 5);
-        let names: std::collections::BTreeSet<_> = DIALECTS.iter().map(|d| &d.name).collect();
-        assert_eq!(names.len(), DIALECTS.len(), "a dialect is named twice");
+        assert!(TABLE.dialects.len() > 5);
+        let names: std::collections::BTreeSet<_> = TABLE.dialects.iter().collect();
+        assert_eq!(
+            names.len(),
+            TABLE.dialects.len(),
+            "a dialect is named twice"
+        );
     }
 
     #[test]
     fn every_canonical_name_reads_as_itself() {
-        let last = DIALECTS.len() - 1;
         for row in super::super::stage::STAGES {
             assert_eq!(
-                look_up(&split(row.name), row.stage.is_per_layer(), &[last]),
+                look_up(
+                    &split(row.name),
+                    row.stage.is_per_layer(),
+                    &ranking(&["tdiff"])
+                ),
                 Some(Reading::Stage(row.stage))
             );
         }
@@ -219,16 +252,31 @@ mod tests {
 
     #[test]
     fn the_dialect_asked_first_decides() {
-        let at = |name| DIALECTS.iter().position(|d| d.name == name).unwrap();
-        let (bert, titan) = (at("bert"), at("torchtitan"));
-        let words = split("attention");
+        let read = |order: &[&str]| look_up(&split("attention"), true, &ranking(order));
         assert_eq!(
-            look_up(&words, true, &[bert, titan]),
+            read(&["bert", "torchtitan"]),
             Some(Reading::Module(Stage::AttnOutNorm))
         );
         assert_eq!(
-            look_up(&words, true, &[titan, bert]),
+            read(&["torchtitan", "bert"]),
             Some(Reading::Module(Stage::OProj))
+        );
+    }
+
+    #[test]
+    fn the_names_vote_for_their_dialect() {
+        let names = ["attention_norm", "attention_wq", "attention"].map(|n| (n.to_string(), true));
+        let ranking = Ranking::of_names(names.into_iter());
+        assert_eq!(
+            look_up(&split("attention"), true, &ranking),
+            Some(Reading::Module(Stage::OProj))
+        );
+        let names = ["attention_self_query", "output_LayerNorm", "output_dense"]
+            .map(|n| (n.to_lowercase(), true));
+        let ranking = Ranking::of_names(names.into_iter());
+        assert_eq!(
+            look_up(&split("attention"), true, &ranking),
+            Some(Reading::Module(Stage::AttnOutNorm))
         );
     }
 }

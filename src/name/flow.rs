@@ -2,7 +2,7 @@
 
 use super::stage::STAGES;
 use super::{Key, Stage};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Stages that many models do not have: their absence is no gap in the dump.
 const OPTIONAL: &[Stage] = &[
@@ -28,177 +28,236 @@ const OPTIONAL: &[Stage] = &[
 /// The keys that are available, with the bounds of the model they come from.
 #[derive(Clone, Debug, Default)]
 pub struct Flow {
-    have: BTreeSet<Key>,
+    have: HashMap<Node, Key>,
     stages: BTreeSet<Stage>,
-    last_layer: BTreeMap<String, u32>,
+    last_layer: BTreeMap<Stack, u32>,
     steps: BTreeSet<u32>,
+}
+
+/// A place in the model, dumped or not; ordered as the pipeline runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Node {
+    step: Option<u32>,
+    stack: Stack,
+    /// Before (0), in (1) and after (2) the layers.
+    zone: u8,
+    layer: Option<u32>,
+    stage: Stage,
+    rank: Option<u32>,
+}
+
+/// The stack of layers a key belongs to, where a model has several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Stack {
+    Vision,
+    Audio,
+    Encoder,
+    #[default]
+    Main,
+    Draft,
+}
+
+const STACKS: &[(&str, Stack)] = &[
+    ("vision", Stack::Vision),
+    ("audio", Stack::Audio),
+    ("encoder", Stack::Encoder),
+    ("draft", Stack::Draft),
+];
+
+impl Stack {
+    fn of(key: &Key) -> Stack {
+        let found = STACKS.iter().find(|(name, _)| *name == stack(key));
+        found.map_or(Stack::Main, |(_, stack)| *stack)
+    }
+}
+
+fn zone(stage: Stage) -> u8 {
+    match stage {
+        s if s < Stage::Input => 0,
+        s if s > Stage::Output => 2,
+        _ => 1,
+    }
+}
+
+impl Node {
+    /// The place of a key; a further form of a stage has the place of the stage.
+    fn of(key: &Key) -> Option<Node> {
+        let stage = key.stage?;
+        Some(Node {
+            step: key.step,
+            stack: Stack::of(key),
+            zone: zone(stage),
+            layer: key.layer,
+            stage,
+            rank: key.rank,
+        })
+    }
+
+    fn at(self, stage: Stage, layer: Option<u32>) -> Node {
+        Node {
+            stage,
+            layer,
+            zone: zone(stage),
+            ..self
+        }
+    }
+
+    fn key(self) -> Key {
+        let rest = STACKS
+            .iter()
+            .find(|(_, s)| *s == self.stack)
+            .map_or("", |(name, _)| name);
+        Key {
+            step: self.step,
+            rank: self.rank,
+            layer: self.layer,
+            stage: Some(self.stage),
+            rest: rest.into(),
+        }
+    }
 }
 
 impl Flow {
     pub fn new<'k>(keys: impl IntoIterator<Item = &'k Key>) -> Flow {
         let mut flow = Flow::default();
-        for key in keys.into_iter().filter(|k| k.stage.is_some()) {
-            flow.have.insert(key.clone());
-            flow.stages.extend(key.stage);
+        for key in keys {
+            let Some(node) = Node::of(key) else { continue };
+            flow.stages.insert(node.stage);
             flow.steps.extend(key.step);
             if let Some(layer) = key.layer {
-                let last = flow
-                    .last_layer
-                    .entry(stack(key).to_string())
-                    .or_insert(layer);
+                let last = flow.last_layer.entry(node.stack).or_insert(layer);
                 *last = layer.max(*last);
+            }
+            if key.rest == stack(key) {
+                flow.have.insert(node, key.clone());
             }
         }
         flow
     }
 
-    pub fn has(&self, key: &Key) -> bool {
-        self.have.contains(key)
-    }
-
     /// The nearest tensors that were dumped and that `key` is computed from: a parent that is not available stands for
     /// its own parents. Empty for a tensor without a stage.
     pub fn ancestors(&self, key: &Key) -> Vec<Key> {
-        self.walk(key, Flow::parents).0
+        self.keys(self.walk(key, Flow::parents).0)
     }
 
-    /// The nearest tensors that were dumped and that are computed from `key`.
+    /// The nearest tensors that were dumped and that are computed from `key`; a further form of a stage has none.
     pub fn descendants(&self, key: &Key) -> Vec<Key> {
-        self.walk(key, Flow::children).0
+        if key.rest != stack(key) {
+            return Vec::new();
+        }
+        self.keys(self.walk(key, Flow::children).0)
     }
 
     /// Stages between `key` and its nearest available ancestors that were not dumped, in pipeline order; stages that the
     /// model may not have are left out unless they were dumped elsewhere.
     pub fn not_dumped_before(&self, key: &Key) -> Vec<Key> {
         let mut passed = self.walk(key, Flow::parents).1;
-        passed.retain(|k| {
-            k.stage
-                .is_some_and(|s| !OPTIONAL.contains(&s) || self.stages.contains(&s))
-        });
-        passed
+        passed.retain(|n| !OPTIONAL.contains(&n.stage) || self.stages.contains(&n.stage));
+        passed.into_iter().map(Node::key).collect()
     }
 
-    /// Breadth first over what is not available; returns what is, and what was passed.
-    fn walk(&self, key: &Key, next: fn(&Flow, &Key) -> Vec<Key>) -> (Vec<Key>, Vec<Key>) {
+    fn keys(&self, nodes: BTreeSet<Node>) -> Vec<Key> {
+        nodes
+            .iter()
+            .filter_map(|n| self.have.get(n).cloned())
+            .collect()
+    }
+
+    /// Goes over what is not available; returns what is, and what was passed.
+    fn walk(
+        &self,
+        key: &Key,
+        next: fn(&Flow, Node, &mut Vec<Node>),
+    ) -> (BTreeSet<Node>, BTreeSet<Node>) {
         let (mut found, mut passed) = (BTreeSet::new(), BTreeSet::new());
-        let mut open = next(self, key);
-        while let Some(k) = open.pop() {
-            if k == *key || passed.contains(&k) || found.contains(&k) {
+        let Some(start) = Node::of(key) else {
+            return (found, passed);
+        };
+        let mut open = Vec::new();
+        next(self, start, &mut open);
+        while let Some(node) = open.pop() {
+            if node == start {
                 continue;
             }
-            if self.have.contains(&k) {
-                found.insert(k);
-            } else {
-                open.extend(next(self, &k));
-                passed.insert(k);
+            if self.have.contains_key(&node) {
+                found.insert(node);
+            } else if passed.insert(node) {
+                next(self, node, &mut open);
             }
         }
-        let sorted = |set: BTreeSet<Key>| {
-            let mut v: Vec<Key> = set.into_iter().collect();
-            v.sort_by_key(pipeline_position);
-            v
-        };
-        (sorted(found), sorted(passed))
+        (found, passed)
     }
 
-    /// The parents of the model, whether they were dumped or not.
-    fn parents(&self, key: &Key) -> Vec<Key> {
-        let Some(stage) = key.stage else {
-            return Vec::new();
-        };
-        let form = stack(key);
-        if key.rest != form {
-            // Another form of a stage: computed like the stage itself.
-            return self.parents(&Key {
-                rest: form.into(),
-                ..key.clone()
-            });
+    /// The parents in the model, whether they were dumped or not.
+    fn parents(&self, node: Node, parents: &mut Vec<Node>) {
+        let last = self.last_layer.get(&node.stack).copied();
+        match (node.stage, node.layer, last) {
+            (Stage::Input, Some(l), _) if l > 0 => {
+                parents.push(node.at(Stage::Output, Some(l - 1)))
+            }
+            (Stage::Input, _, _) => parents.push(node.at(Stage::Embed, None)),
+            (Stage::FinalNorm, _, Some(l)) => parents.push(node.at(Stage::Output, Some(l))),
+            (Stage::FinalNorm, _, None) => parents.push(node.at(Stage::Embed, None)),
+            _ => parents.extend(
+                node.stage
+                    .parents()
+                    .iter()
+                    .map(|&p| node.at(p, node.layer.filter(|_| p.is_per_layer()))),
+            ),
         }
-        let at = |stage: Stage, layer: Option<u32>| Key {
-            stage: Some(stage),
-            layer,
-            ..key.clone()
+        let cached = match node.stage {
+            Stage::AttnQk => Stage::KRope,
+            Stage::AttnCtx => Stage::VProj,
+            _ => return,
         };
-        let mut parents: Vec<Key> = match stage {
-            Stage::Input => match key.layer {
-                Some(l) if l > 0 => vec![at(Stage::Output, Some(l - 1))],
-                _ => vec![at(Stage::Embed, None)],
-            },
-            Stage::FinalNorm => match self.last_layer.get(form) {
-                Some(&l) => vec![at(Stage::Output, Some(l))],
-                None => vec![at(Stage::Embed, None)],
-            },
-            _ => stage
-                .parents()
-                .iter()
-                .map(|&p| at(p, key.layer.filter(|_| p.is_per_layer())))
-                .collect(),
-        };
-        let cached = match stage {
-            Stage::AttnQk => Some(Stage::KRope),
-            Stage::AttnCtx => Some(Stage::VProj),
-            _ => None,
-        };
-        if let (Some(from), Some(step)) = (cached, key.step) {
+        if let Some(step) = node.step {
             // Attention of a later step reads the cache that the earlier ones filled.
-            parents.extend(self.steps.range(..step).map(|&s| Key {
+            let earlier = self.steps.range(..step);
+            parents.extend(earlier.map(|&s| Node {
                 step: Some(s),
-                ..at(from, key.layer)
+                ..node.at(cached, node.layer)
             }));
         }
-        parents
     }
 
-    /// The children of the model, whether they were dumped or not.
-    fn children(&self, key: &Key) -> Vec<Key> {
-        let Some(stage) = key.stage else {
-            return Vec::new();
-        };
-        let form = stack(key);
-        if key.rest != form {
-            return Vec::new();
+    /// The children in the model, whether they were dumped or not.
+    fn children(&self, node: Node, children: &mut Vec<Node>) {
+        let last = self.last_layer.get(&node.stack).copied();
+        match (node.stage, node.layer, last) {
+            (Stage::Embed, _, Some(_)) => return children.push(node.at(Stage::Input, Some(0))),
+            (Stage::Embed, _, None) => return children.push(node.at(Stage::FinalNorm, None)),
+            (Stage::Output, Some(l), Some(last)) if l < last => {
+                return children.push(node.at(Stage::Input, Some(l + 1)));
+            }
+            (Stage::Output, _, _) => return children.push(node.at(Stage::FinalNorm, None)),
+            _ => {}
         }
-        let at = |stage: Stage, layer: Option<u32>| Key {
-            stage: Some(stage),
-            layer,
-            ..key.clone()
+        for child in STAGES
+            .iter()
+            .filter(|row| row.parents.contains(&node.stage))
+        {
+            match (child.stage.is_per_layer(), node.stage.is_per_layer()) {
+                (true, true) => children.push(node.at(child.stage, node.layer)),
+                (false, _) => children.push(node.at(child.stage, None)),
+                // What enters the model once is read by every layer.
+                (true, false) => {
+                    let layers = last.map(|l| 0..=l).into_iter().flatten();
+                    children.extend(layers.map(|l| node.at(child.stage, Some(l))));
+                }
+            }
+        }
+        let reader = match node.stage {
+            Stage::KRope => Stage::AttnQk,
+            Stage::VProj => Stage::AttnCtx,
+            _ => return,
         };
-        let last = self.last_layer.get(form).copied();
-        match (stage, key.layer) {
-            (Stage::Embed, _) => {
-                vec![last.map_or_else(|| at(Stage::FinalNorm, None), |_| at(Stage::Input, Some(0)))]
-            }
-            (Stage::Output, Some(l)) if last.is_some_and(|last| l < last) => {
-                vec![at(Stage::Input, Some(l + 1))]
-            }
-            (Stage::Output, _) => vec![at(Stage::FinalNorm, None)],
-            _ => {
-                let layers: Vec<Option<u32>> = match (stage.is_per_layer(), last) {
-                    (true, _) => vec![key.layer],
-                    (false, Some(last)) => (0..=last).map(Some).collect(),
-                    (false, None) => Vec::new(),
-                };
-                let mut children = Vec::new();
-                for child in STAGES.iter().filter(|row| row.parents.contains(&stage)) {
-                    if child.stage.is_per_layer() {
-                        children.extend(layers.iter().map(|&l| at(child.stage, l)));
-                    } else {
-                        children.push(at(child.stage, None));
-                    }
-                }
-                let reader = match stage {
-                    Stage::KRope => Some(Stage::AttnQk),
-                    Stage::VProj => Some(Stage::AttnCtx),
-                    _ => None,
-                };
-                if let (Some(reader), Some(step)) = (reader, key.step) {
-                    children.extend(self.steps.iter().filter(|&&s| s > step).map(|&s| Key {
-                        step: Some(s),
-                        ..at(reader, key.layer)
-                    }));
-                }
-                children
-            }
+        if let Some(step) = node.step {
+            let later = self.steps.iter().filter(|&&s| s > step);
+            children.extend(later.map(|&s| Node {
+                step: Some(s),
+                ..node.at(reader, node.layer)
+            }));
         }
     }
 }
@@ -206,7 +265,7 @@ impl Flow {
 /// The stack of layers a key belongs to, where a model has several: the first word of `rest`, else empty.
 pub(super) fn stack(key: &Key) -> &str {
     let first = key.rest.split(' ').next().unwrap_or("");
-    if ["encoder", "vision", "audio", "draft"].contains(&first) {
+    if STACKS.iter().any(|(name, _)| *name == first) {
         first
     } else {
         ""
@@ -217,8 +276,7 @@ pub(super) fn stack(key: &Key) -> &str {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
     step: Option<u32>,
-    stack: u8,
-    /// Before, in, and after the layers.
+    stack: Stack,
     zone: u8,
     layer: Option<u32>,
     stage: Option<Stage>,
@@ -230,17 +288,8 @@ pub(super) struct Position {
 pub(super) fn pipeline_position(key: &Key) -> Position {
     Position {
         step: key.step,
-        stack: match stack(key) {
-            "vision" | "audio" => 0,
-            "encoder" => 1,
-            "draft" => 3,
-            _ => 2,
-        },
-        zone: match key.stage {
-            Some(s) if s < Stage::Input => 0,
-            Some(s) if s > Stage::Output => 2,
-            _ => 1,
-        },
+        stack: Stack::of(key),
+        zone: key.stage.map_or(1, zone),
         layer: key.layer,
         stage: key.stage,
         rank: key.rank,
@@ -392,7 +441,7 @@ mod tests {
             "layers.2.down_proj",
             "logits",
         ]);
-        for k in &f.have {
+        for k in f.have.values() {
             for a in f.ancestors(k) {
                 assert!(f.descendants(&a).contains(k), "{a} -> {k}");
             }

@@ -48,6 +48,19 @@ const FOREIGN: &[&str] = &[
     "grads",
 ];
 
+impl Tower {
+    /// The first word of a key's `rest`; empty for the model itself.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tower::Main | Tower::Decoder => "",
+            Tower::Encoder => "encoder",
+            Tower::Vision => "vision",
+            Tower::Audio => "audio",
+            Tower::Draft => "draft",
+        }
+    }
+}
+
 pub(super) fn strong_marker(words: &[Word]) -> Option<(u32, usize, usize)> {
     for (i, w) in words.iter().enumerate() {
         if i > 0 && w.sep == '_' && words[i - 1].is_any(&["up", "down", "mid", "num"]) {
@@ -142,5 +155,8 @@ pub(super) fn is_foreign(raw: &Raw) -> bool {
         || pair("encoder", "attn")
         || pair("linear", "attn")
         || pair("ffn", "moe")
+        // T5's decoder attends to the encoder in its second sublayer.
+        || raw.tower == Tower::Decoder
+            && matches!(&raw.after[..], [l, n, ..] if l.lower == "layer" && n.number() == Some(1))
         || several && words().any(|w| w.lower == "mixer") && !words().any(|w| w.lower == "wqkv")
 }

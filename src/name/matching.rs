@@ -389,10 +389,11 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// The reference's key; the candidate's where only that knows the stage.
+    /// The reference's key; the candidate's where only that knows the stage, or only that knew a shape to tell it by.
     fn key_of(&self, r: usize, c: usize) -> Key {
         let (a, b) = (&self.r.keys[r], &self.c.keys[c]);
-        if a.stage.is_none() && b.stage.is_some() {
+        let by_shape = self.r.entries[r].shape.is_none() && self.c.entries[c].shape.is_some();
+        if b.stage.is_some() && (a.stage.is_none() || a.stage != b.stage && by_shape) {
             b.clone()
         } else {
             a.clone()

@@ -65,12 +65,15 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
             .map(|e| clean::clean(e.name))
             .collect::<Vec<Clean>>()
     };
-    let (tags_r, tags_c) = side_tags(&cleans(reference), &cleans(candidate), options);
+    let (mut cleans_r, mut cleans_c) = (cleans(reference), cleans(candidate));
+    let (tags_r, tags_c) = side_tags(&cleans_r, &cleans_c, options);
     let renamed_r = rename(reference, &options.maps, Side::Reference, &tags_r);
     let renamed_c = rename(candidate, &options.maps, Side::Candidate, &tags_c);
     let reference = with_names(reference, &renamed_r);
     let candidate = with_names(candidate, &renamed_c);
-    let (mut cleans_r, mut cleans_c) = (cleans(&reference), cleans(&candidate));
+    if !options.maps.is_empty() {
+        (cleans_r, cleans_c) = (cleans(&reference), cleans(&candidate));
+    }
     let plain_r: Vec<String> = cleans_r.iter_mut().map(|c| plain(c, &tags_r)).collect();
     let plain_c: Vec<String> = cleans_c.iter_mut().map(|c| plain(c, &tags_c)).collect();
     let mut names_r = Names::read(&reference, cleans_r, &tags_r);

@@ -1,7 +1,7 @@
 //! One name read alone: layer, tower, and the candidates for what its words mean.
 
 use super::clean::Clean;
-use super::dialects::{DIALECTS, Reading, look_up};
+use super::dialects::{Ranking, Reading, look_up};
 use super::layer::{Tower, hidden_index, is_foreign, strong_marker, tower, weak_marker};
 use super::stage::Stage;
 use super::words::{Word, joined, written};
@@ -186,40 +186,31 @@ fn is_model_class(text: &str) -> bool {
 }
 
 /// Which dialects to ask, the one that knows most of the names first.
-pub(super) fn dialect_order(raws: &[Raw]) -> Vec<usize> {
-    let mut votes = vec![0usize; DIALECTS.len()];
-    for raw in raws {
+pub(super) fn rank_dialects(raws: &[Raw]) -> Ranking {
+    Ranking::of_names(raws.iter().map(|raw| {
         let layered = raw.layer.is_some();
-        let words = if layered && !raw.after.is_empty() {
-            &raw.after
-        } else {
-            &raw.before
-        };
-        let start = if layered && !raw.after.is_empty() {
-            0
-        } else {
-            words.iter().take_while(|w| is_leading_noise(w)).count()
-        };
-        let spelled = joined(&words[start..]);
-        for (vote, dialect) in votes.iter_mut().zip(DIALECTS.iter()) {
-            *vote += usize::from(dialect.knows(&spelled, layered));
+        if layered && !raw.after.is_empty() {
+            return (joined(&raw.after), true);
         }
-    }
-    let mut order: Vec<usize> = (0..DIALECTS.len()).collect();
-    order.sort_by_key(|&i| std::cmp::Reverse(votes[i]));
-    order
+        let start = raw
+            .before
+            .iter()
+            .take_while(|w| is_leading_noise(w))
+            .count();
+        (joined(&raw.before[start..]), layered)
+    }))
 }
 
 /// `encoder.3.self_attn.q_proj`: a bare number as the layer, when what follows it is a stage.
-pub(super) fn bare_number_layer(raw: &mut Raw, order: &[usize]) {
-    if raw.layer.is_some() || raw.foreign || read(raw, order).is_some() {
+pub(super) fn bare_number_layer(raw: &mut Raw, dialects: &Ranking) {
+    if raw.layer.is_some() || raw.foreign || read(raw, dialects).is_some() {
         return;
     }
     for i in 0..raw.before.len().saturating_sub(1) {
         let Some(n) = raw.before[i].number() else {
             continue;
         };
-        if find(&raw.before[i + 1..], true, order).is_some_and(|h| h.quality <= 2) {
+        if find(&raw.before[i + 1..], true, dialects).is_some_and(|h| h.quality <= 2) {
             raw.after = raw.before.split_off(i + 1);
             raw.before.pop();
             raw.layer = Some(n);
@@ -229,7 +220,7 @@ pub(super) fn bare_number_layer(raw: &mut Raw, order: &[usize]) {
 }
 
 /// Reads the words of one name, dialects in the order given.
-pub(super) fn read(raw: &Raw, order: &[usize]) -> Option<Hit> {
+pub(super) fn read(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
     if raw.foreign {
         return None;
     }
@@ -240,24 +231,24 @@ pub(super) fn read(raw: &Raw, order: &[usize]) -> Option<Hit> {
         .count();
     let own = &raw.before[noise..];
     if raw.layer.is_none() {
-        return find(&raw.before, false, order).or_else(|| find(&raw.before, true, order));
+        return find(&raw.before, false, dialects).or_else(|| find(&raw.before, true, dialects));
     }
     if raw.after.is_empty() && own.is_empty() {
         return Some(layer_itself(0, false, None));
     }
     if raw.after.is_empty() {
-        return find(&raw.before, true, order);
+        return find(&raw.before, true, dialects);
     }
     if own.is_empty() {
-        return find(&raw.after, true, order);
+        return find(&raw.after, true, dialects);
     }
     let all: Vec<Word> = raw.before.iter().chain(&raw.after).cloned().collect();
-    find(&all, true, order)
+    find(&all, true, dialects)
         .filter(|h| h.quality == 0)
-        .or_else(|| find(&raw.after, true, order))
+        .or_else(|| find(&raw.after, true, dialects))
         .or_else(|| {
             // `scores_l0_manual`: what follows the layer is a left-over word.
-            let hit = find(own, true, order)?;
+            let hit = find(own, true, dialects)?;
             Some(Hit {
                 quality: hit.quality + 5,
                 ..hit
@@ -286,7 +277,7 @@ struct Peel {
 }
 
 /// Tries the words as they are, then without hook suffixes, then without the model's prefix, then by the last path segments.
-fn find(words: &[Word], layered: bool, order: &[usize]) -> Option<Hit> {
+fn find(words: &[Word], layered: bool, dialects: &Ranking) -> Option<Hit> {
     let peels = peels(words);
     let noise = words.iter().take_while(|w| is_leading_noise(w)).count();
     let mut starts: Vec<(usize, u8)> = vec![(0, 0)];
@@ -305,7 +296,7 @@ fn find(words: &[Word], layered: bool, order: &[usize]) -> Option<Hit> {
                 }
                 continue;
             }
-            if let Some(reading) = look_up(&words[start..p.end], layered, order) {
+            if let Some(reading) = look_up(&words[start..p.end], layered, dialects) {
                 let mut hit = Hit {
                     reading,
                     quality: cost + p.cost,

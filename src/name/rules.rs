@@ -113,6 +113,10 @@ fn settle(rule: Rule, raw: &Raw, facts: &Facts) -> Option<(Stage, u8)> {
             (Stage::AttnNorm, 0)
         }
         Rule::AttnLn => (Stage::AttnOutNorm, 0),
+        Rule::SublayerNorm if facts.norms_behind => (Stage::AttnOutNorm, 0),
+        Rule::SublayerNorm => (Stage::AttnNorm, 0),
+        Rule::LastNorm if facts.norms_behind => (Stage::Output, 0),
+        Rule::LastNorm => (Stage::MlpNorm, 0),
         Rule::HookPre if facts.gated => (Stage::GateProj, 0),
         Rule::HookPre | Rule::HookPreLinear => (Stage::UpProj, 0),
     })

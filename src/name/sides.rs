@@ -123,7 +123,12 @@ fn candidates(names: &[&Vec<Word>]) -> Vec<Tag> {
     let wordy = |w: &str| !w.bytes().any(|b| b.is_ascii_digit());
     tags.extend(
         ends.into_iter()
-            .filter(|((w, _), _)| wordy(w) && Tag::known(w).is_none())
+            .filter(|((w, _), n)| {
+                (*n > 1 || names.len() == 1)
+                    && *n * 5 >= names.len()
+                    && wordy(w)
+                    && Tag::known(w).is_none()
+            })
             .map(|((w, place), _)| Tag {
                 words: vec![w.into()],
                 place,

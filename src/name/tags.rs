@@ -174,10 +174,10 @@ pub(super) fn is_reference(word: &str) -> bool {
 pub(super) fn common_tag(names: &[Vec<Word>]) -> Option<Tag> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for words in names {
-        let distinct: BTreeSet<&str> = words.iter().map(|w| w.lower.as_str()).collect();
-        for word in distinct {
-            if Tag::known(word).is_some_and(|t| t.marks(words)) {
-                *counts.entry(word).or_default() += 1;
+        for (i, word) in words.iter().enumerate() {
+            let repeated = words[..i].iter().any(|w| w.lower == word.lower);
+            if !repeated && Tag::known(&word.lower).is_some_and(|t| t.marks(words)) {
+                *counts.entry(&word.lower).or_default() += 1;
             }
         }
     }
@@ -222,44 +222,52 @@ pub(super) fn side_tags(
     candidate: &[Clean],
     options: &Options,
 ) -> (Vec<Tag>, Vec<Tag>) {
-    let words = |cleans: &[Clean]| cleans.iter().map(|c| c.words.clone()).collect::<Vec<_>>();
+    let words = |cleans: &'_ [Clean]| -> Vec<Vec<Word>> {
+        cleans.iter().map(|c| c.words.clone()).collect()
+    };
     let (r, c) = (words(reference), words(candidate));
     let own = |given: &Option<String>, names: &[Vec<Word>]| match given {
-        Some(tag) => vec![Tag::given(tag)],
-        None => common_tag(names).into_iter().collect::<Vec<_>>(),
+        Some(tag) => Some(Tag::given(tag)),
+        None => common_tag(names),
     };
-    let (mut tags_r, mut tags_c) = (own(&options.ref_tag, &r), own(&options.cand_tag, &c));
-    if tags_r.is_empty() && tags_c.is_empty() {
-        let common = |a: &[Tag], b: &[Tag]| {
-            let without = |names: &[Vec<Word>], tags: &[Tag]| {
-                names
-                    .iter()
-                    .map(|w| {
-                        let mut w = w.clone();
-                        tags.iter().for_each(|t| {
-                            t.remove(&mut w);
-                        });
-                        joined(&w)
-                    })
-                    .collect::<BTreeSet<_>>()
-            };
-            without(&r, a).intersection(&without(&c, b)).count()
-        };
-        let mut best = common(&[], &[]);
-        let (ends_r, ends_c) = (shared_end(&r), shared_end(&c));
-        let choices = |ends: &[Tag]| {
-            std::iter::once(Vec::new())
-                .chain(ends.iter().map(|t| vec![t.clone()]))
-                .collect::<Vec<_>>()
-        };
-        for a in choices(&ends_r) {
-            for b in choices(&ends_c) {
-                let n = common(&a, &b);
-                if n > best {
-                    (best, tags_r, tags_c) = (n, a.clone(), b);
-                }
+    let tags = (own(&options.ref_tag, &r), own(&options.cand_tag, &c));
+    let listed =
+        |(a, b): (Option<Tag>, Option<Tag>)| (a.into_iter().collect(), b.into_iter().collect());
+    if tags != (None, None) {
+        return listed(tags);
+    }
+    // Nothing, or one word that all names of the side share.
+    let choices = |names: &[Vec<Word>]| -> Vec<(Option<Tag>, BTreeSet<String>)> {
+        let ends = shared_end(names).into_iter().map(Some);
+        std::iter::once(None)
+            .chain(ends)
+            .map(|tag| (tag.clone(), plain(names, tag.as_ref())))
+            .collect()
+    };
+    let (of_r, of_c) = (choices(&r), choices(&c));
+    if of_r.len() + of_c.len() == 2 {
+        return listed(tags);
+    }
+    let mut best = (0, tags);
+    for (a, left) in &of_r {
+        for (b, right) in &of_c {
+            let common = left.intersection(right).count();
+            if common > best.0 || best.0 == 0 && a.is_none() && b.is_none() {
+                best = (common, (a.clone(), b.clone()));
             }
         }
     }
-    (tags_r, tags_c)
+    listed(best.1)
+}
+
+/// The names without a tag.
+fn plain(names: &[Vec<Word>], tag: Option<&Tag>) -> BTreeSet<String> {
+    let plain = |words: &Vec<Word>| {
+        let mut words = words.clone();
+        if let Some(tag) = tag {
+            tag.remove(&mut words);
+        }
+        joined(&words)
+    };
+    names.iter().map(plain).collect()
 }

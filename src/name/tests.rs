@@ -494,8 +494,80 @@ fn several_stacks_of_layers_stay_apart() {
          decoder.block.0.layer.1.EncDecAttention.q => layers.0.layer.1.EncDecAttention.q
          decoder.block.0.layer.2.DenseReluDense.wi_0 => layers.0.gate_proj
          decoder.block.0.layer.2.DenseReluDense.wo => layers.0.down_proj
+         decoder.block.0.layer.1 => layers.0.layer.1
+         decoder.block.0.layer.2.layer_norm => layers.0.mlp_norm
+         decoder.block.0 => layers.0.output
          decoder.final_layer_norm => final_norm
          lm_head => logits",
+    );
+    check(
+        "model.encoder.layers.0.self_attn_layer_norm => layers.0.attn_out_norm#encoder
+         model.encoder.layernorm_embedding => embed#encoder
+         model.decoder.layernorm_embedding => embed
+         model.decoder.layers.0.self_attn_layer_norm => layers.0.attn_out_norm
+         model.decoder.layers.0.encoder_attn_layer_norm => layers.0.encoder_attn_layer_norm
+         model.decoder.layers.0.fc1 => layers.0.up_proj
+         model.decoder.layers.0.final_layer_norm => layers.0.output",
+    );
+}
+
+#[test]
+fn summary_lines_of_a_training_log() {
+    let line = [
+        "embed",
+        "attn_norm",
+        "Q",
+        "K",
+        "V",
+        "attn_out",
+        "ffn_norm",
+        "logits",
+    ];
+    for prefix in [
+        "FSDP_SUMMARY/",
+        "FSDP_SUMMARY: ",
+        "rank0/FSDP_SUMMARY/",
+        "[rank0] FSDP_SUMMARY ",
+    ] {
+        let names: Vec<String> = line
+            .iter()
+            .chain(&line)
+            .map(|s| format!("{prefix}{s}"))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let keys = read(&names);
+        assert_eq!(
+            keys[..4],
+            [
+                "step0/embed",
+                "step0/layers.0.attn_norm",
+                "step0/layers.0.q_proj",
+                "step0/layers.0.k_proj"
+            ],
+            "{prefix}"
+        );
+        assert_eq!(
+            keys[14..],
+            ["step1/layers.0.mlp_norm", "step1/logits"],
+            "{prefix}"
+        );
+    }
+}
+
+#[test]
+fn exporters_flatten_and_extend_names() {
+    check(
+        "_model_layers.3_self_attn_q_proj_MatMul_output_0 => layers.3.q_proj
+         _model_layers.3_input_layernorm_Mul_1_output_0 => layers.3.attn_norm
+         _model_layers.3_mlp_down_proj_MatMul_output_0 => layers.3.down_proj",
+    );
+    check(
+        "output/Result_0/_model_layers_3_self_attn_o_proj_MatMul_output_0 => layers.3.o_proj
+         output/Result_0/logits => logits",
+    );
+    check(
+        "/model/layers.0/self_attn/q_proj/MatMul_output_0_MatMul => layers.0.q_proj
+         /model/layers.0/mlp/Round_1_output_0 => layers.0.mlp/Round_1_output_0",
     );
 }
 

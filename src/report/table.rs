@@ -76,7 +76,14 @@ impl Page<'_> {
                 .filter(|(n, _)| *n > 0)
                 .map(|(n, what)| format!("{n} {what}")),
         );
-        writeln!(out, "{word}{place}: {}", facts.join(", "))
+        let line = format!("{word}{place}: {}", facts.join(", "));
+        for (i, line) in wrap(&line, usize::from(self.style.width).max(40))
+            .into_iter()
+            .enumerate()
+        {
+            writeln!(out, "{}{line}", if i == 0 { "" } else { "  " })?;
+        }
+        Ok(())
     }
 
     fn first_divergence(&self, out: &mut dyn Write) -> io::Result<()> {
@@ -209,10 +216,12 @@ impl Page<'_> {
                 pieces.extend(fold(&mut folded).map(Ok));
                 pieces.push(Err(row));
             } else {
-                if folded
-                    .last()
-                    .is_some_and(|last| agrees(last) != agrees(row))
-                {
+                let turns = folded
+                    .iter()
+                    .rev()
+                    .find(|r| is_compared(r))
+                    .is_some_and(|last| is_compared(row) && agrees(last) != agrees(row));
+                if turns {
                     pieces.extend(fold(&mut folded).map(Ok));
                 }
                 folded.push(row);
@@ -371,28 +380,45 @@ fn status(status: Status) -> &'static str {
 /// One line for a run of rows that are not shown.
 fn fold(rows: &mut Vec<&Row>) -> Option<String> {
     let run = std::mem::take(rows);
-    let (first, last) = (run.first()?, run.last()?);
+    let compared: Vec<&Row> = run.iter().copied().filter(|r| is_compared(r)).collect();
+    let named = if compared.is_empty() { &run } else { &compared };
+    let (first, last) = (named.first()?, named.last()?);
     let place = match (first.layer, last.layer) {
-        (Some(a), Some(b)) if run.iter().all(|r| r.layer.is_some()) && a < b => {
+        (Some(a), Some(b)) if named.iter().all(|r| r.layer.is_some()) && a < b => {
             format!("layers.{a}–{b}")
         }
-        _ if run.len() == 1 => first.key.clone(),
+        _ if named.len() == 1 => first.key.clone(),
         _ => format!("{} … {}", first.key, last.key),
     };
-    let worst = run
+    let errors = compared
         .iter()
-        .filter_map(|r| r.metrics.get("rel_l2").and_then(Value::as_f64))
-        .fold(None, |w: Option<f64>, x| Some(w.map_or(x, |w| w.max(x))));
-    let worst = worst.map_or(String::new(), |w| format!(", worst rel_l2 {}", short(w)));
-    let n = run.len();
-    let stages = if n == 1 { "stage" } else { "stages" };
-    Some(match first.status {
-        Status::Identical | Status::Agreed if n == 1 => format!("{place}  agrees{worst}"),
-        Status::Identical | Status::Agreed => format!("{place}  all {n} {stages} agree{worst}"),
-        Status::MissingInCandidate => format!("{place}  {n} {stages} missing in the candidate"),
-        Status::MissingInReference => format!("{place}  {n} {stages} in the candidate only"),
-        _ => format!("{place}  carried on through {n} {stages}{worst}"),
-    })
+        .filter_map(|r| r.metrics.get("rel_l2").and_then(Value::as_f64));
+    let worst = errors.fold(None, |w: Option<f64>, x| Some(w.map_or(x, |w| w.max(x))));
+    let mut parts = match (compared.len(), compared.first().is_some_and(|r| agrees(r))) {
+        (0, _) => Vec::new(),
+        (1, true) => vec!["agrees".to_owned()],
+        (n, true) => vec![format!("all {n} stages agree")],
+        (1, false) => vec!["carried on".to_owned()],
+        (n, false) => vec![format!("carried on through {n} stages")],
+    };
+    parts.extend(worst.map(|w| format!("worst rel_l2 {}", short(w))));
+    for (status, what) in [
+        (Status::MissingInCandidate, "missing in the candidate"),
+        (Status::MissingInReference, "only in the candidate"),
+    ] {
+        let n = run.iter().filter(|r| r.status == status).count();
+        if n > 0 {
+            parts.push(format!("{n} {what}"));
+        }
+    }
+    Some(format!("{place}  {}", parts.join(", ")))
+}
+
+fn is_compared(row: &Row) -> bool {
+    matches!(
+        row.status,
+        Status::Identical | Status::Agreed | Status::Diverged
+    )
 }
 
 fn metric(row: &Row, id: &str) -> String {

@@ -1,6 +1,6 @@
 //! What scripts rely on: exit codes, standard output and standard error of every command.
 
-use super::model::{self, Arithmetic, Config, Fault};
+use super::model::{self, Arithmetic, Config, Fault, Layers, Profile, Stored, Style};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -293,10 +293,19 @@ fn a_fault_is_located_and_the_same_at_any_number_of_threads() {
         &config,
         1,
         Arithmetic::F32,
-        Some(&Fault::RopeTheta { theta: 500.0 }),
+        Some(&Fault::RopeTheta(500.0, Layers::All)),
     );
-    model::write_canonical(&reference, &dir.path().join("ref")).unwrap();
-    model::write_canonical(&candidate, &dir.path().join("cand")).unwrap();
+    for (run, side) in [(&reference, "ref"), (&candidate, "cand")] {
+        model::write(
+            run,
+            &config,
+            &dir.path().join(side),
+            Style::Canonical,
+            Profile::Full,
+            Stored::F32,
+        )
+        .unwrap();
+    }
     let outputs: Vec<Output> = ["1", "2", "3", "16"]
         .iter()
         .map(|n| compare(dir.path(), &["--format", "json", "-j", n]))

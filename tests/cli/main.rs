@@ -5,3 +5,4 @@ mod commands;
 mod formats;
 #[path = "../model/mod.rs"]
 mod model;
+mod readme;

@@ -22,9 +22,11 @@ mod weights;
 pub mod write;
 
 pub use config::Config;
-pub use faults::Fault;
+pub use faults::{Fault, Layers};
 pub use math::Arithmetic;
+pub use style::{Profile, Style};
 pub use tap::Run;
+pub use write::{Stored, npy, write};
 
 use forward::Pass;
 use recipe::Recipe;

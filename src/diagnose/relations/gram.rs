@@ -11,6 +11,26 @@ pub fn first_rows(a: &Array) -> Array {
     Array::new(vec![rows, a.width()], a.data[..rows * a.width()].to_vec())
 }
 
+/// The first tokens without their mean.
+pub fn centred(a: &Array) -> Array {
+    let a = first_rows(a);
+    let n = a.rows().len() as f64;
+    let mut mean = vec![0.0; a.width()];
+    for row in a.rows() {
+        mean.iter_mut().zip(row).for_each(|(m, x)| *m += x / n);
+    }
+    let data = a
+        .rows()
+        .flat_map(|row| {
+            row.iter()
+                .zip(&mean)
+                .map(|(x, m)| x - m)
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    Array::new(a.shape.clone(), data)
+}
+
 /// A·Bᵀ for two arrays of rows of equal width: `[rows of a, rows of b]`.
 pub fn products(a: &Array, b: &Array) -> Vec<Vec<f64>> {
     a.rows()

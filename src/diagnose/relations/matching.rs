@@ -22,7 +22,9 @@ pub fn columns(pool: &Array, values: &Array) -> Option<Matching> {
     if pool.rows().len() != values.rows().len() {
         return None;
     }
-    let (pool, values) = (turned(&first_rows(pool)), turned(&first_rows(values)));
+    let columns = pool.width().max(values.width()) * DIRECTIONS as usize * NEIGHBOURS;
+    let rows = (WORK / columns.max(1)).max(16);
+    let (pool, values) = (turned(pool, rows), turned(values, rows));
     let all: Vec<usize> = (0..pool.len()).collect();
     let sorted = Sorted::new(&pool);
     let brute = pool.len() * values.len() * pool.first()?.len() <= WORK;
@@ -75,9 +77,11 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
 }
 
-fn turned(a: &Array) -> Vec<Vec<f64>> {
+/// The columns of the first rows.
+fn turned(a: &Array, rows: usize) -> Vec<Vec<f64>> {
+    let a = first_rows(a);
     (0..a.width())
-        .map(|j| a.rows().map(|row| row[j]).collect())
+        .map(|j| a.rows().take(rows).map(|row| row[j]).collect())
         .collect()
 }
 

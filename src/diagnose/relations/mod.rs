@@ -50,8 +50,8 @@ pub const RELATIONS: &[&dyn Relation] = &[
     &transpose::Transpose,
     &offset::Offset,
     &scale::Scale,
-    &rounded::Rounded,
     &weights::Weights,
+    &rounded::Rounded,
     &slices::Slices,
 ];
 

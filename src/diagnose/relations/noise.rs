@@ -25,6 +25,8 @@ pub struct NoiseEvidence {
 }
 
 const LARGEST: f64 = 0.25;
+/// Elements that must differ before their distribution says anything.
+const FEWEST: f64 = 32.0;
 /// Truncated operands make products a little too small; a factor has a cosine of 1.
 const BIAS: f64 = 0.5;
 const SPREAD: f64 = 5.0;
@@ -47,6 +49,9 @@ pub fn is_rounding_like(case: &Case<'_>) -> Option<NoiseEvidence> {
     let zero = |a: &Array| a.map(|x| if x.is_finite() { x } else { 0.0 });
     let (r, d) = (zero(&r), zero(&d));
     let n = d.data.iter().filter(|x| **x != 0.0).count() as f64;
+    if n < FEWEST {
+        return None;
+    }
     let bias = dot(&d.data, &r.data) / (d.norm() * r.norm());
     if bias.abs() > BIAS.max(5.0 / n.sqrt()) {
         return None;

@@ -30,7 +30,7 @@ fn transposed(case: &Case<'_>) -> Option<Suspicion> {
         return None;
     }
     let product = |x: &Array, y: &Array| {
-        let m = gram::products(&centred(x), &centred(y));
+        let m = gram::products(&gram::centred(x), &gram::centred(y));
         let n = m.len();
         Array::new(vec![n, n], m.concat())
     };
@@ -55,26 +55,6 @@ fn transposed(case: &Case<'_>) -> Option<Suspicion> {
             after,
         )],
     )
-}
-
-/// The first tokens without their mean.
-fn centred(a: &Array) -> Array {
-    let a = gram::first_rows(a);
-    let n = a.rows().len() as f64;
-    let mut mean = vec![0.0; a.width()];
-    for row in a.rows() {
-        mean.iter_mut().zip(row).for_each(|(m, x)| *m += x / n);
-    }
-    let data = a
-        .rows()
-        .flat_map(|row| {
-            row.iter()
-                .zip(&mean)
-                .map(|(x, m)| x - m)
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    Array::new(a.shape.clone(), data)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `.gguf`, the weights of llama.cpp (GGUF versions 2 and 3, ggml/docs/gguf.md): metadata, tensor table, data.
 //!
-//! Quantised tensors are dequantised while they are read, as ggml does ([`blocks`]).
+//! Quantised tensors are dequantised while they are read, as ggml does (`blocks`).
 
 mod blocks;
 

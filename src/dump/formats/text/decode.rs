@@ -99,7 +99,7 @@ impl Decoder {
         if self.values.dtype.is_exact() {
             let mut batch = std::mem::take(&mut self.integers);
             batch.clear();
-            self.pull(integer, &mut batch)?;
+            self.pull::<Whole>(&mut batch)?;
             if self.values.dtype.size() == 8 {
                 self.ready
                     .extend(batch.iter().flat_map(|v| v.to_le_bytes()));
@@ -112,7 +112,7 @@ impl Decoder {
         } else {
             let mut batch = std::mem::take(&mut self.floats);
             batch.clear();
-            self.pull(number, &mut batch)?;
+            self.pull::<Float>(&mut batch)?;
             match self.values.dtype {
                 DType::F64 => self
                     .ready
@@ -127,15 +127,11 @@ impl Decoder {
         Ok(())
     }
 
-    fn pull<T>(
-        &mut self,
-        parse: impl Fn(&[u8]) -> Option<(T, usize)> + Copy,
-        out: &mut Vec<T>,
-    ) -> Result<(), ReadError> {
+    fn pull<P: Parse>(&mut self, out: &mut Vec<P::Value>) -> Result<(), ReadError> {
         while out.len() < BATCH && !self.ended {
             let result = match self.values.layout {
-                Layout::Rows => self.rows(parse, out),
-                Layout::Indexed => self.indexed(parse, out),
+                Layout::Rows => self.rows::<P>(out),
+                Layout::Indexed => self.indexed::<P>(out),
             };
             if let Err(misfit) = result {
                 return Err(self.explain(misfit));
@@ -154,35 +150,34 @@ impl Decoder {
     }
 
     /// Numbers between separators, until the batch is full or the block ends.
-    fn rows<T>(
-        &mut self,
-        parse: impl Fn(&[u8]) -> Option<(T, usize)>,
-        out: &mut Vec<T>,
-    ) -> Result<(), Misfit> {
+    #[inline(never)]
+    fn rows<P: Parse>(&mut self, out: &mut Vec<P::Value>) -> Result<(), Misfit> {
         let (text, padded) = self.blocks.block();
         let mut at = self.at;
-        let room =
-            (BATCH - out.len()).min((self.values.count - self.seen).saturating_add(1) as usize);
-        let enough = out.len() + room;
+        if self.comment {
+            match memchr::memchr(b'\n', &text[at..]) {
+                Some(n) => {
+                    at += n;
+                    self.comment = false;
+                }
+                None => {
+                    self.at = text.len();
+                    return Ok(());
+                }
+            }
+        }
+        // One more than there should be, so that too many are seen.
+        let left = (self.values.count - self.seen).saturating_add(1);
+        let room = (BATCH - out.len()).min(usize::try_from(left).unwrap_or(BATCH));
         let columns = self.values.columns;
         let mut in_row = self.in_row;
-        let before = out.len();
+        let mut taken = 0;
+        out.reserve(room);
         let misfit = loop {
             let Some(&b) = text.get(at) else { break None };
-            if self.comment {
-                match memchr::memchr(b'\n', &text[at..]) {
-                    Some(n) => at += n,
-                    None => {
-                        at = text.len();
-                        break None;
-                    }
-                }
-                self.comment = false;
-                continue;
-            }
             if is_separator(b) {
                 if b == b'\n' {
-                    if columns != 0 && in_row != columns && in_row != 0 {
+                    if in_row != columns && columns != 0 && in_row != 0 {
                         break Some(Misfit::Row { found: in_row, at });
                     }
                     in_row = 0;
@@ -191,13 +186,19 @@ impl Decoder {
                 continue;
             }
             if b == b'#' {
-                self.comment = true;
+                match memchr::memchr(b'\n', &text[at..]) {
+                    Some(n) => at += n,
+                    None => {
+                        self.comment = true;
+                        at = text.len();
+                    }
+                }
                 continue;
             }
-            if out.len() == enough {
+            if taken == room {
                 break None;
             }
-            let Some((value, used)) = parse(&padded[at..]) else {
+            let Some((value, used)) = P::parse(&padded[at..]) else {
                 break Some(Misfit::NoNumber { at });
             };
             let end = at + used;
@@ -207,12 +208,17 @@ impl Decoder {
                 _ => break Some(Misfit::NoNumber { at }),
             }
             out.push(value);
+            taken += 1;
             in_row += 1;
             at = end;
+            // One value a line, all of them of one column.
+            if columns == 0 && text.get(end) == Some(&b'\n') {
+                at += 1;
+            }
         };
         self.at = at;
         self.in_row = in_row;
-        self.seen += (out.len() - before) as u64;
+        self.seen += taken as u64;
         if self.seen > self.values.count {
             // The separators behind the value may have been passed.
             let last = text[..at].iter().rposition(|b| !is_separator(*b));
@@ -224,11 +230,7 @@ impl Decoder {
     }
 
     /// Lines `[i] = value`, until the batch is full or the block ends.
-    fn indexed<T>(
-        &mut self,
-        parse: impl Fn(&[u8]) -> Option<(T, usize)>,
-        out: &mut Vec<T>,
-    ) -> Result<(), Misfit> {
+    fn indexed<P: Parse>(&mut self, out: &mut Vec<P::Value>) -> Result<(), Misfit> {
         let (text, _) = self.blocks.block();
         while self.at < text.len() && out.len() < BATCH {
             let at = self.at;
@@ -246,7 +248,8 @@ impl Decoder {
                     let index = entry.index().to_vec();
                     return Err(Misfit::Index { index, at });
                 }
-                let (value, _) = parse(&line[entry.value_at..]).ok_or(Misfit::NoNumber { at })?;
+                let (value, _) =
+                    P::parse(&line[entry.value_at..]).ok_or(Misfit::NoNumber { at })?;
                 out.push(value);
                 self.seen += 1;
             }
@@ -375,24 +378,45 @@ fn flat(index: &[u64], shape: &[usize], first: u64) -> Option<u64> {
     }
 }
 
-/// Reads a whole number that fits an i64.
-fn integer(text: &[u8]) -> Option<(i64, usize)> {
-    let negative = text.first()? == &b'-';
-    let start = usize::from(negative || text[0] == b'+');
-    let mut value = 0i64;
-    let mut at = start;
-    while let Some(d) = text
-        .get(at)
-        .map(|b| b.wrapping_sub(b'0'))
-        .filter(|d| *d < 10)
-    {
-        let d = i64::from(d);
-        value = value
-            .checked_mul(10)?
-            .checked_add(if negative { -d } else { d })?;
-        at += 1;
+/// How one value is read. A trait, for a function passed as a value is not inlined into the loop.
+trait Parse {
+    type Value;
+    fn parse(text: &[u8]) -> Option<(Self::Value, usize)>;
+}
+
+struct Float;
+
+impl Parse for Float {
+    type Value = f64;
+    #[inline(always)]
+    fn parse(text: &[u8]) -> Option<(f64, usize)> {
+        number(text)
     }
-    (at > start).then_some((value, at))
+}
+
+/// A whole number that fits an i64.
+struct Whole;
+
+impl Parse for Whole {
+    type Value = i64;
+    fn parse(text: &[u8]) -> Option<(i64, usize)> {
+        let negative = text.first()? == &b'-';
+        let start = usize::from(negative || text[0] == b'+');
+        let mut value = 0i64;
+        let mut at = start;
+        while let Some(d) = text
+            .get(at)
+            .map(|b| b.wrapping_sub(b'0'))
+            .filter(|d| *d < 10)
+        {
+            let d = i64::from(d);
+            value = value
+                .checked_mul(10)?
+                .checked_add(if negative { -d } else { d })?;
+            at += 1;
+        }
+        (at > start).then_some((value, at))
+    }
 }
 
 impl Read for Decoder {

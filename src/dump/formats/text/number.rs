@@ -8,51 +8,107 @@
 ///
 /// Beside decimal numbers: `nan`, `-nan(ind)`, `inf`, `Infinity`, `1.#INF`, `-1.#IND00`, C's `%a` (`0x1.8p+3`) and the
 /// suffix of `0.5f`. What follows the number is not looked at.
-#[inline]
+#[inline(always)]
 pub fn number(text: &[u8]) -> Option<(f64, usize)> {
-    let mut at = 0;
-    let negative = match text.first()? {
-        b'-' => {
-            at = 1;
-            true
+    match usual(text) {
+        Some(found) => Some(found),
+        None => any(text),
+    }
+}
+
+/// Bytes that [`usual`] looks at.
+const WINDOW: usize = 24;
+
+/// `-1.23456789e-05`, `-123.4567`: up to seven digits, a point, up to eight, an exponent of two digits, a separator.
+///
+/// Every access is known to lie in the window, and no branch depends on a sign, which is as good as random.
+#[inline(always)]
+fn usual(text: &[u8]) -> Option<(f64, usize)> {
+    let w: &[u8; WINDOW] = text.first_chunk()?;
+    let negative = w[0] == b'-';
+    let start = usize::from(negative);
+    let (mut mantissa, point) = match w[start + 1] {
+        // One digit before the point is what exponents come with.
+        b'.' if w[start].is_ascii_digit() => (u64::from(w[start] - b'0'), start + 1),
+        _ => {
+            let word = eight(w, start);
+            let found = leading_digits(word);
+            if found == 0 || found == 8 || w[start + found] != b'.' {
+                return None;
+            }
+            (first_digits(word, found), start + found)
         }
-        b'+' => {
-            at = 1;
-            false
-        }
-        _ => false,
     };
-    let start = at;
-    let (mut mantissa, whole) = digits(text, &mut at, 0);
-    let mut count = whole;
+    let word = eight(w, point + 1);
+    let decimals = leading_digits(word);
+    mantissa = mantissa * SMALL_POWERS[decimals] + first_digits(word, decimals);
+    let mut end = point + 1 + decimals;
+    let mut exponent = -(decimals as i64);
+    if w[end] | 0x20 == b'e' {
+        let sign = w[end + 1];
+        let (tens, ones) = (w[end + 2].wrapping_sub(b'0'), w[end + 3].wrapping_sub(b'0'));
+        if !matches!(sign, b'-' | b'+') || tens > 9 || ones > 9 {
+            return None;
+        }
+        let e = i64::from(tens) * 10 + i64::from(ones);
+        exponent += if sign == b'-' { -e } else { e };
+        end += 4;
+    }
+    if w[end] > b' ' && w[end] != b',' || !(-22..=22).contains(&exponent) {
+        return None;
+    }
+    Some((exact(mantissa, exponent, negative), end))
+}
+
+#[inline(always)]
+fn eight(w: &[u8; WINDOW], at: usize) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&w[at..at + 8]);
+    u64::from_le_bytes(bytes)
+}
+
+/// `mantissa · 10^exponent`, both exact as f64, rounded once.
+#[inline(always)]
+fn exact(mantissa: u64, exponent: i64, negative: bool) -> f64 {
+    let m = mantissa as f64;
+    let power = POWERS[exponent.unsigned_abs() as usize];
+    let value = if exponent < 0 { m / power } else { m * power };
+    f64::from_bits(value.to_bits() | u64::from(negative) << 63)
+}
+
+/// Every spelling.
+#[inline(never)]
+fn any(text: &[u8]) -> Option<(f64, usize)> {
+    let first = *text.first()?;
+    let negative = first == b'-';
+    let start = usize::from(negative | (first == b'+'));
+    let mut at = start;
+    let (mut mantissa, mut count) = digits(text, &mut at, 0);
     let mut exponent = 0i64;
-    if text.get(at) == Some(&b'.') {
+    let mut tail = text.get(at).copied().unwrap_or(0);
+    if tail == b'.' {
         at += 1;
         let (m, fraction) = digits(text, &mut at, mantissa);
         mantissa = m;
         count += fraction;
         exponent = -(fraction as i64);
+        tail = text.get(at).copied().unwrap_or(0);
     }
     if count == 0 {
         return special(text);
     }
-    let tail = text.get(at).copied().unwrap_or(0) | 0x20;
-    if tail == b'e' {
-        if let Some((e, end)) = decimal_exponent(text, at + 1) {
-            exponent += e;
-            at = end;
-            if matches!(text.get(at), Some(b'f' | b'F')) {
-                return odd_tail(text, at, start);
-            }
-        }
-    } else if matches!(tail, b'f' | b'x' | b'#') {
+    if tail | 0x20 == b'e'
+        && let Some((e, end)) = decimal_exponent(text, at + 1)
+    {
+        exponent += e;
+        at = end;
+        tail = text.get(at).copied().unwrap_or(0);
+    }
+    if matches!(tail | 0x20, b'f' | b'x' | b'#') {
         return odd_tail(text, at, start);
     }
     if count <= 19 && mantissa < 1 << 53 && (-22..=22).contains(&exponent) {
-        let m = mantissa as f64;
-        let power = POWERS[exponent.unsigned_abs() as usize];
-        let value = if exponent < 0 { m / power } else { m * power };
-        return Some((if negative { -value } else { value }, at));
+        return Some((exact(mantissa, exponent, negative), at));
     }
     slow(&text[..at]).map(|v| (v, at))
 }
@@ -87,27 +143,24 @@ const SMALL_POWERS: [u64; 9] = [
 #[inline(always)]
 fn digits(text: &[u8], at: &mut usize, mut mantissa: u64) -> (u64, usize) {
     let start = *at;
-    loop {
-        let Some(chunk) = text.get(*at..).and_then(<[u8]>::first_chunk::<8>) else {
-            while let Some(d) = text
-                .get(*at)
-                .map(|b| b.wrapping_sub(b'0'))
-                .filter(|d| *d < 10)
-            {
-                mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(d));
-                *at += 1;
-            }
-            break;
-        };
+    while let Some(chunk) = text.get(*at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*chunk);
         let found = leading_digits(word);
         mantissa = mantissa
             .wrapping_mul(SMALL_POWERS[found])
             .wrapping_add(first_digits(word, found));
         *at += found;
-        if found < 8 {
-            break;
+        if found < 8 || !text.get(*at).is_some_and(u8::is_ascii_digit) {
+            return (mantissa, *at - start);
         }
+    }
+    while let Some(d) = text
+        .get(*at)
+        .map(|b| b.wrapping_sub(b'0'))
+        .filter(|d| *d < 10)
+    {
+        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(d));
+        *at += 1;
     }
     (mantissa, *at - start)
 }
@@ -125,13 +178,11 @@ fn leading_digits(word: u64) -> usize {
 /// The number that the first `count` digits of eight bytes spell.
 #[inline(always)]
 fn first_digits(word: u64, count: usize) -> u64 {
-    if count == 0 {
-        return 0;
-    }
-    // Shifting up by whole bytes puts zeros before the digits and drops what follows them.
-    let x = (word ^ 0x3030_3030_3030_3030) << (64 - 8 * count as u32);
-    let x = (x.wrapping_mul(10).wrapping_add(x >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let x = (x.wrapping_mul(100).wrapping_add(x >> 16)) & 0x0000_ffff_0000_ffff;
+    // Shifting up by whole bytes puts zeros before the digits and drops what follows them; in two steps, since eight
+    // bytes at once are too far for one shift.
+    let x = (word ^ 0x3030_3030_3030_3030) << (4 * (8 - count)) << (4 * (8 - count));
+    let x = x.wrapping_mul(10).wrapping_add(x >> 8) & 0x00ff_00ff_00ff_00ff;
+    let x = x.wrapping_mul(100).wrapping_add(x >> 16) & 0x0000_ffff_0000_ffff;
     x.wrapping_mul(10_000).wrapping_add(x >> 32) & 0xffff_ffff
 }
 
