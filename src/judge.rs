@@ -172,7 +172,7 @@ pub fn judge(
     element: Option<ElementTolerance>,
     limits: &[&Limit],
 ) -> Finding {
-    let error = relative_error(stats, nature);
+    let (error, of) = relative_error(stats, nature);
     if let Some(reason) = non_finite_mismatch(stats) {
         return Finding::Settled {
             diverged: true,
@@ -212,33 +212,46 @@ pub fn judge(
     Finding::Error {
         error,
         floor: floor(stats, nature),
-        of: "rel_l2".into(),
+        of: of.into(),
     }
 }
 
-/// ‖c − r‖ / ‖r‖, or a stand-in where that says nothing: ‖c‖ for ‖r‖ when the reference is zero, the root mean square error
-/// relative to the largest score where mask fillings swamp the norm, the largest error where it is too large to be noise.
-fn relative_error(stats: &PairStats, nature: &Nature) -> f64 {
+/// ‖c − r‖ / ‖r‖, or a stand-in where that says nothing, and its name: ‖c‖ for ‖r‖ when the reference is zero, the root mean
+/// square error relative to the largest score where mask fillings swamp the norm, the largest error relative to its element
+/// where it is too large to be noise.
+fn relative_error(stats: &PairStats, nature: &Nature) -> (f64, &'static str) {
     let d = &stats.diff;
+    let mut error = (0.0, "rel_l2");
     if d.max_abs == 0.0 {
-        return 0.0;
+        return error;
     }
-    let norm = if d.reference_l2 > 0.0 {
-        d.reference_l2
-    } else {
-        d.candidate_l2
+    let mut offer = |value: f64, of| {
+        if value > error.0 {
+            error = (value, of);
+        }
     };
-    let mut error = if norm > 0.0 { d.l2 / norm } else { 0.0 };
+    let (norm, of) = if d.reference_l2 > 0.0 {
+        (d.reference_l2, "rel_l2")
+    } else {
+        (d.candidate_l2, "the difference relative to the candidate")
+    };
+    if norm > 0.0 {
+        offer(d.l2 / norm, of);
+    }
     let rmse = d.l2 / (d.count as f64).sqrt();
     let rms = norm / (d.count as f64).sqrt();
     if nature.may_be_masked && stats.reference.min.min(stats.candidate.min) < FILLING {
-        error = error.max(rmse / stats.reference.max.abs().max(1.0));
+        let largest = stats.reference.max.abs().max(1.0);
+        offer(rmse / largest, "the rmse relative to the largest score,");
     }
     if let Some(worst) = d.worst {
         let own = worst.reference.abs().max(worst.candidate.abs());
         let spike = d.max_abs > SPIKE * rmse && d.max_abs > 0.3 * own && d.max_abs > 0.5 * rms;
         if spike {
-            error = error.max(d.max_abs / own);
+            offer(
+                d.max_abs / own,
+                "the largest error, relative to its element,",
+            );
         }
     }
     error

@@ -28,6 +28,7 @@ pub mod explain;
 pub mod judge;
 pub mod localise;
 pub mod name;
+mod natural;
 pub mod pairs;
 pub mod report;
 pub mod run;

@@ -4,8 +4,18 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tdiff::cli;
 use tdiff::command;
+use tdiff::compare::Isa;
 
 fn main() -> ExitCode {
+    if let Some(name) = std::env::var_os("TDIFF_ISA") {
+        match name.to_str().and_then(Isa::parse) {
+            Some(isa) => isa.limit(),
+            None => {
+                eprintln!("tdiff: TDIFF_ISA={name:?}: avx512, avx2 or baseline");
+                return ExitCode::from(2);
+            }
+        }
+    }
     let request = match cli::parse(std::env::args_os().collect()) {
         Ok(request) => request,
         Err(error) => return usage(&error),

@@ -47,8 +47,8 @@ impl Facts {
         setting: &Setting<'_>,
         guess: &mut Guess,
         at: u64,
-        r: &[E],
-        c: &[E],
+        r: &[E::Stored],
+        c: &[E::Stored],
         same_bits: impl FnOnce() -> bool,
     ) {
         let isa = setting.isa;
@@ -66,17 +66,17 @@ impl Facts {
         guess.odd = sums.count < count;
 
         self.count += count;
-        self.identical = self.identical && (same_bits() || same_values(r, c));
+        self.identical = self.identical && (same_bits() || same_values::<E>(r, c));
         if !E::EXACT_SQUARES && leaves_range(&sums) {
-            let values = |x: &[E]| x.iter().map(|x| x.value()).collect::<Vec<f64>>();
+            let values = |x: &[E::Stored]| x.iter().map(|x| E::value(*x)).collect::<Vec<f64>>();
             wide::add_block(self, setting, at, &values(r), &values(c), None);
             return;
         }
-        let core = core(isa, r, c, &sums);
+        let core = core::<E>(isa, r, c, &sums);
         if sums.count == count {
             self.append_core(core, None);
         } else {
-            self.add_odd(setting, at, r, c, core);
+            self.add_odd::<E>(setting, at, r, c, core);
         }
         if sums.count == 0 {
             return;
@@ -86,7 +86,7 @@ impl Facts {
             || (setting.positions.is_permuted() && sums.d_max == self.max_abs && sums.d_max > 0.0)
         {
             let found = r.iter().zip(c).enumerate().filter_map(|(i, (r, c))| {
-                let (r, c) = (r.value(), c.value());
+                let (r, c) = (E::value(*r), E::value(*c));
                 ((c - r).abs() == sums.d_max).then(|| setting.place(at + i as u64, r, c))
             });
             if let Some(worst) = first_of(found, setting.positions) {
@@ -94,7 +94,7 @@ impl Facts {
             }
         }
         if sums.mixed > limits.mixed {
-            self.max_mixed = self.max_mixed.max(kernel::max_mixed(isa, r, c));
+            self.max_mixed = self.max_mixed.max(kernel::max_mixed::<E>(isa, r, c));
         }
     }
 
@@ -103,19 +103,19 @@ impl Facts {
         &mut self,
         setting: &Setting<'_>,
         at: u64,
-        r: &[E],
-        c: &[E],
+        r: &[E::Stored],
+        c: &[E::Stored],
         core: Core,
     ) {
-        let odd = kernel::odd(setting.isa, r, c);
+        let odd = kernel::odd::<E>(setting.isa, r, c);
         let count = r.len() as u64;
-        let own = |side: usize, common: Series, x: &[E]| {
+        let own = |side: usize, common: Series, x: &[E::Stored]| {
             if odd.finite(side, count) == core.d.count {
                 return common;
             }
             let isa = setting.isa;
             let sums = kernel::pass::<true, E>(isa, x, x, setting.limits(0.0));
-            self::core(isa, x, x, &sums).r
+            self::core::<E>(isa, x, x, &sums).r
         };
         let own = (odd.finite(0, count) != core.d.count || odd.finite(1, count) != core.d.count)
             .then(|| Box::new([own(0, core.r, r), own(1, core.c, c)]));
@@ -125,7 +125,7 @@ impl Facts {
             && (self.first_mismatch.is_none() || setting.positions.is_permuted())
         {
             let found = r.iter().zip(c).enumerate().filter_map(|(i, (r, c))| {
-                let (r, c) = (r.value(), c.value());
+                let (r, c) = (E::value(*r), E::value(*c));
                 is_mismatch(r, c).then(|| setting.place(at + i as u64, r, c))
             });
             if let Some(first) = first_of(found, setting.positions) {
@@ -162,9 +162,9 @@ pub fn is_mismatch(r: f64, c: f64) -> bool {
 }
 
 /// Bit for bit the same values; any NaN equals any NaN.
-fn same_values<E: Element>(r: &[E], c: &[E]) -> bool {
+fn same_values<E: Element>(r: &[E::Stored], c: &[E::Stored]) -> bool {
     r.iter().zip(c).all(|(r, c)| {
-        let (r, c) = (r.value(), c.value());
+        let (r, c) = (E::value(*r), E::value(*c));
         r.to_bits() == c.to_bits() || (r.is_nan() && c.is_nan())
     })
 }
@@ -179,7 +179,7 @@ fn leaves_range(s: &Sums) -> bool {
 }
 
 /// The moments of one block, from its sums where they hold enough digits, else from a second pass about the means.
-fn core<E: Element>(isa: Isa, r: &[E], c: &[E], s: &Sums) -> Core {
+fn core<E: Element>(isa: Isa, r: &[E::Stored], c: &[E::Stored], s: &Sums) -> Core {
     if s.count == 0 {
         return Core::EMPTY;
     }
@@ -194,13 +194,12 @@ fn core<E: Element>(isa: Isa, r: &[E], c: &[E], s: &Sums) -> Core {
     let (r_mean, r_m2) = side(&s.r);
     let (c_mean, c_m2) = side(&s.c);
     let (d_mean, d_m2) = moments_of(s.d_sum, s.d_sq, count);
-    let plain = |mean: f64, m2: f64, sum_sq: f64, sum_abs: f64| Moments {
+    let plain = |mean: f64, m2: f64, sum_sq: f64| Moments {
         count: s.count,
         mean,
         mean_low: 0.0,
         m2,
         sum_sq,
-        sum_abs,
         exponent: 0,
     };
     let series = |s: &SideSums, moments: Moments| Series {
@@ -210,9 +209,10 @@ fn core<E: Element>(isa: Isa, r: &[E], c: &[E], s: &Sums) -> Core {
         zeros: s.zeros,
     };
     let mut core = Core {
-        r: series(&s.r, plain(r_mean, r_m2, s.r.sum_sq, s.r.sum_abs)),
-        c: series(&s.c, plain(c_mean, c_m2, s.c.sum_sq, s.c.sum_abs)),
-        d: plain(d_mean, d_m2, s.d_sq, s.d_abs),
+        r: series(&s.r, plain(r_mean, r_m2, s.r.sum_sq)),
+        c: series(&s.c, plain(c_mean, c_m2, s.c.sum_sq)),
+        d: plain(d_mean, d_m2, s.d_sq),
+        d_abs: s.d_abs,
         dot: (s.r.sum_sq + s.c.sum_sq - s.d_sq) / 2.0,
         product: (r_m2 + c_m2 - d_m2) / 2.0,
         rel_sum: s.rel_sum,
@@ -226,7 +226,7 @@ fn core<E: Element>(isa: Isa, r: &[E], c: &[E], s: &Sums) -> Core {
     let far = |r: f64, c: f64| r > 0.0 && c > 0.0 && !is_near(r, c);
     let far = far(s.r.sum_sq, s.c.sum_sq) || far(r_m2, c_m2);
     if cancels || far {
-        let centred = kernel::centred(isa, r, c, [r_mean, c_mean, d_mean]);
+        let centred = kernel::centred::<E>(isa, r, c, [r_mean, c_mean, d_mean]);
         let all = [&mut core.r.moments, &mut core.c.moments, &mut core.d];
         for (i, moments) in all.into_iter().enumerate() {
             if i < 2 && constant[i] {

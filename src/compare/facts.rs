@@ -49,6 +49,8 @@ pub struct Core {
     pub r: Series,
     pub c: Series,
     pub d: Moments,
+    /// Σ |c − r|, divided by 2^(exponent of d).
+    pub d_abs: f64,
     /// Σ r·c and Σ (r − mean)(c − mean), divided by 2^(exponent of r + exponent of c).
     pub dot: f64,
     pub product: f64,
@@ -63,6 +65,7 @@ impl Core {
         r: Series::EMPTY,
         c: Series::EMPTY,
         d: Moments::EMPTY,
+        d_abs: 0.0,
         dot: 0.0,
         product: 0.0,
         rel_sum: 0.0,
@@ -77,7 +80,8 @@ impl Core {
         }
         let (r_here, r_there) = self.r.moments.align(&mut other.r.moments);
         let (c_here, c_there) = self.c.moments.align(&mut other.c.moments);
-        self.d.align(&mut other.d);
+        let (d_here, d_there) = self.d.align(&mut other.d);
+        self.d_abs = self.d_abs * d_here + other.d_abs * d_there;
         self.dot = self.dot * r_here * c_here + other.dot * r_there * c_there;
         self.product = self.product * r_here * c_here + other.product * r_there * c_there;
         let before = self.d.count as f64;
@@ -251,7 +255,6 @@ impl Facts {
             std: or_nan(if constant { 0.0 } else { moments.std() }),
             min: or_nan(series.min),
             max: or_nan(series.max),
-            sum_abs: moments.sum_abs(),
             l2: moments.l2(),
             precision,
         }
@@ -264,7 +267,7 @@ impl Facts {
             identical: self.identical,
             max_abs: self.max_abs,
             worst: self.worst,
-            sum_abs: d.sum_abs(),
+            sum_abs: scaled(self.core.d_abs, d.exponent),
             sum: d.sum(),
             l2: d.l2(),
             reference_l2: r.moments.l2(),

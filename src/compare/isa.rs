@@ -1,5 +1,7 @@
 //! Which instructions the hot loop may use. Every choice gives the same bits.
 
+use std::sync::OnceLock;
+
 /// An instruction set the loop over elements was compiled for, narrowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
@@ -10,6 +12,8 @@ pub enum Isa {
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
 }
+
+static LIMIT: OnceLock<Isa> = OnceLock::new();
 
 impl Isa {
     /// All of them, narrowest first.
@@ -29,8 +33,19 @@ impl Isa {
         Isa::ALL.into_iter().find(|isa| isa.name() == name)
     }
 
-    /// The widest set this machine has.
+    /// Lets this process use no wider set than this one (for tests and measurements); the first call counts.
+    pub fn limit(self) {
+        let _ = LIMIT.set(self);
+    }
+
+    /// The widest set that this machine has and the process may use.
     pub fn detect() -> Isa {
+        LIMIT
+            .get()
+            .map_or(Isa::of_machine(), |limit| Isa::of_machine().min(*limit))
+    }
+
+    fn of_machine() -> Isa {
         #[cfg(target_arch = "x86_64")]
         {
             let avx2 = is_x86_feature_detected!("avx2")

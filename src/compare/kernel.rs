@@ -1,84 +1,92 @@
 //! The one hot loop: a block of reference elements against a block of candidate elements.
 //!
-//! Everything a pair needs is summed in one pass over the block, in f64, by [`step`], which handles eight elements, one
-//! per lane. It is plain Rust; the compiler turns the eight lanes into one AVX-512 register, two AVX2 or four SSE2/NEON
-//! registers, because [`pass`] and [`centred`] are compiled once per instruction set by `per_isa!` and chosen at run time.
-//! Element `i` always goes to lane `i % 8` and lanes are added in one fixed order, so every instruction set gives the same
-//! bits. Three rules keep it so:
+//! Everything a pair needs is summed in one pass over the block, in f64, by [`State::step`], which handles eight elements, one
+//! per lane of a vector ([`super::simd`]). Each function is compiled once per instruction set by `per_isa!` and chosen at run
+//! time. Element `i` always goes to lane `i % 8` and lanes are added in one fixed order, so every instruction set gives the
+//! same bits. Four rules keep it so:
 //!
 //! - Nothing is contracted behind our back: Rust never fuses `a * b + c` by itself.
 //! - A fused multiply-add is written only where it cannot change the result: squares of values with at most 24 bits of
 //!   mantissa are exact in f64 ([`Element::EXACT_SQUARES`]), and the filter for `max_mixed` errs on the safe side only.
-//! - Minimum and maximum are comparisons, whose result for NaN does not matter: a block whose sums are not finite is done
-//!   again with `MASKED`, where non-finite elements count as absent.
+//! - Minimum, maximum and zeros are looked for in the elements' own type ([`Element::Own`]): half as many registers.
+//! - What NaN does to a minimum does not matter: a block whose sums are not finite is done again with `MASKED`, where
+//!   non-finite elements count as absent.
+//!
+//! The tests hold it against the plain loop that says what it means.
 
-#![expect(
-    clippy::needless_range_loop,
-    reason = "one index walks the lanes of several arrays"
-)]
+mod again;
+#[cfg(test)]
+mod tests;
 
-use super::facts::Odd;
-use super::isa::Isa;
+pub use again::{centred, max_mixed, odd};
+
+use super::simd::{Arithmetic, LANES, Simd, Vector};
 
 /// Elements per block: the unit of accumulation, on a fixed grid from element 0.
 pub const BLOCK: usize = 2048;
 
-/// Lanes of [`step`].
-pub const LANES: usize = 8;
-
-type Lane = [f64; LANES];
-
 /// What the loop reads: eight of these at a time.
-pub trait Element: Copy {
+pub trait Element {
+    /// One element as it is stored, little endian, or decoded.
+    type Stored: Copy;
+    /// A vector of the narrower of f32 and f64 that holds every value.
+    type Own<S: Simd>: Vector;
     /// The square of every value is exact in f64.
     const EXACT_SQUARES: bool;
-    fn value(self) -> f64;
+    const NAN: Self::Stored;
+    fn load<S: Simd>(x: &[Self::Stored; LANES]) -> Self::Own<S>;
+    fn widen<S: Simd>(x: Self::Own<S>) -> S::F64;
+    /// One element alone.
+    fn value(x: Self::Stored) -> f64;
 }
 
-/// f32, little endian.
-impl Element for [u8; 4] {
-    const EXACT_SQUARES: bool = true;
-    #[inline(always)]
-    fn value(self) -> f64 {
-        f64::from(f32::from_le_bytes(self))
-    }
+macro_rules! element {
+    ($(#[$doc:meta])* $name:ident, $stored:ty, $own:ident, exact squares: $exact:literal, $nan:expr, $load:expr, $widen:expr, $value:expr) => {
+        $(#[$doc])*
+        pub struct $name;
+        impl Element for $name {
+            type Stored = $stored;
+            type Own<S: Simd> = S::$own;
+            const EXACT_SQUARES: bool = $exact;
+            const NAN: $stored = $nan;
+            #[inline(always)]
+            fn load<S: Simd>(x: &[$stored; LANES]) -> S::$own {
+                $load(x)
+            }
+            #[inline(always)]
+            fn widen<S: Simd>(x: S::$own) -> S::F64 {
+                $widen(x)
+            }
+            #[inline(always)]
+            fn value(x: $stored) -> f64 {
+                $value(x)
+            }
+        }
+    };
 }
 
-/// bf16, little endian: the upper half of an f32.
-impl Element for [u8; 2] {
-    const EXACT_SQUARES: bool = true;
-    #[inline(always)]
-    fn value(self) -> f64 {
-        f64::from(f32::from_bits(u32::from(u16::from_le_bytes(self)) << 16))
-    }
-}
-
-/// f64, little endian.
-impl Element for [u8; 8] {
-    const EXACT_SQUARES: bool = false;
-    #[inline(always)]
-    fn value(self) -> f64 {
-        f64::from_le_bytes(self)
-    }
-}
-
-/// Converted from f16.
-impl Element for f32 {
-    const EXACT_SQUARES: bool = true;
-    #[inline(always)]
-    fn value(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-/// Decoded from any other type.
-impl Element for f64 {
-    const EXACT_SQUARES: bool = false;
-    #[inline(always)]
-    fn value(self) -> f64 {
-        self
-    }
-}
+element!(
+    F32, [u8; 4], F32, exact squares: true, f32::NAN.to_le_bytes(), S::f32, S::widen,
+    |x| f64::from(f32::from_le_bytes(x))
+);
+element!(
+    /// The upper half of an f32.
+    Bf16, [u8; 2], F32, exact squares: true, [0xc0, 0x7f], S::bf16, S::widen,
+    |x| half::bf16::from_le_bytes(x).to_f64()
+);
+element!(
+    F16, [u8; 2], F32, exact squares: true, [0x00, 0x7e], S::f16, S::widen,
+    |x| half::f16::from_le_bytes(x).to_f64()
+);
+element!(
+    F64, [u8; 8], F64, exact squares: false, f64::NAN.to_le_bytes(), S::f64, std::convert::identity,
+    f64::from_le_bytes
+);
+element!(
+    /// Any other type, decoded.
+    Decoded, f64, F64, exact squares: false, f64::NAN, S::of_f64, std::convert::identity,
+    std::convert::identity
+);
 
 /// What the loop compares with.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +102,6 @@ pub struct Limits {
 pub struct SideSums {
     pub sum: f64,
     pub sum_sq: f64,
-    pub sum_abs: f64,
     pub min: f64,
     pub max: f64,
     pub zeros: u64,
@@ -120,380 +127,231 @@ pub struct Sums {
 }
 
 /// One accumulator per lane.
-#[derive(Clone, Copy)]
-struct Lanes {
-    count: [u64; LANES],
-    r: SideLanes,
-    c: SideLanes,
-    d_sum: Lane,
-    d_sq: Lane,
-    d_abs: Lane,
-    d_max: Lane,
-    rel_sum: Lane,
-    rel_max: Lane,
-    mixed: Lane,
-    beyond: [u64; LANES],
+struct State<S: Simd, E: Element> {
+    r: Side<S, E>,
+    c: Side<S, E>,
+    /// Lanes that `MASKED` steps kept.
+    kept: u64,
+    d_sum: S::F64,
+    d_sq: S::F64,
+    d_abs: S::F64,
+    d_max: S::F64,
+    rel_sum: S::F64,
+    rel_max: S::F64,
+    mixed: S::F64,
+    beyond: u64,
 }
 
-#[derive(Clone, Copy)]
-struct SideLanes {
-    sum: Lane,
-    sum_sq: Lane,
-    sum_abs: Lane,
-    min: Lane,
-    max: Lane,
-    zeros: [u64; LANES],
+struct Side<S: Simd, E: Element> {
+    sum: S::F64,
+    sum_sq: S::F64,
+    min: E::Own<S>,
+    max: E::Own<S>,
+    zeros: u64,
 }
 
-impl SideLanes {
-    const EMPTY: SideLanes = SideLanes {
-        sum: [0.0; LANES],
-        sum_sq: [0.0; LANES],
-        sum_abs: [0.0; LANES],
-        min: [f64::INFINITY; LANES],
-        max: [f64::NEG_INFINITY; LANES],
-        zeros: [0; LANES],
-    };
+/// [`Limits`] in every lane.
+struct Bounds<S: Simd> {
+    atol: S::F64,
+    rtol: S::F64,
+    minus_mixed: S::F64,
+}
 
-    fn total(&self) -> SideSums {
+impl<S: Simd, E: Element> Side<S, E> {
+    #[inline(always)]
+    fn new() -> Self {
+        Side {
+            sum: Vector::splat(0.0),
+            sum_sq: Vector::splat(0.0),
+            min: Vector::splat(f64::INFINITY),
+            max: Vector::splat(f64::NEG_INFINITY),
+            zeros: 0,
+        }
+    }
+
+    #[inline(always)]
+    fn extremes(&mut self, x: E::Own<S>) {
+        self.min = x.min(self.min);
+        self.max = x.max(self.max);
+        self.zeros += E::Own::<S>::count(x.equal(Vector::splat(0.0)));
+    }
+
+    /// The same over some lanes; the others are 0 from there on.
+    #[inline(always)]
+    fn extremes_of(&mut self, x: E::Own<S>, keep: <E::Own<S> as Vector>::Mask) -> E::Own<S> {
+        self.min = x.select(keep, Vector::splat(f64::INFINITY)).min(self.min);
+        self.max = x
+            .select(keep, Vector::splat(f64::NEG_INFINITY))
+            .max(self.max);
+        let zero = x.equal(Vector::splat(0.0));
+        self.zeros += E::Own::<S>::count(E::Own::<S>::both(keep, zero));
+        x.select(keep, Vector::splat(0.0))
+    }
+
+    #[inline(always)]
+    fn add(&mut self, x: S::F64) {
+        self.sum = self.sum.add(x);
+        self.sum_sq = if E::EXACT_SQUARES {
+            x.mul_add(x, self.sum_sq)
+        } else {
+            x.mul(x).add(self.sum_sq)
+        };
+    }
+
+    #[inline(always)]
+    fn total(self) -> SideSums {
+        let values = |x: E::Own<S>| x.array().into_iter().map(E::Own::<S>::scalar);
         SideSums {
-            sum: total(&self.sum),
-            sum_sq: total(&self.sum_sq),
-            sum_abs: total(&self.sum_abs),
-            min: self.min.into_iter().fold(f64::INFINITY, min),
-            max: self.max.into_iter().fold(f64::NEG_INFINITY, max),
-            zeros: self.zeros.iter().sum(),
+            sum: total(self.sum),
+            sum_sq: total(self.sum_sq),
+            min: values(self.min).fold(f64::INFINITY, |a, b| if b < a { b } else { a }),
+            max: values(self.max).fold(f64::NEG_INFINITY, |a, b| if b > a { b } else { a }),
+            zeros: self.zeros,
         }
     }
 }
 
-impl Lanes {
-    const EMPTY: Lanes = Lanes {
-        count: [0; LANES],
-        r: SideLanes::EMPTY,
-        c: SideLanes::EMPTY,
-        d_sum: [0.0; LANES],
-        d_sq: [0.0; LANES],
-        d_abs: [0.0; LANES],
-        d_max: [0.0; LANES],
-        rel_sum: [0.0; LANES],
-        rel_max: [0.0; LANES],
-        mixed: [f64::NEG_INFINITY; LANES],
-        beyond: [0; LANES],
-    };
+impl<S: Simd, E: Element> State<S, E> {
+    #[inline(always)]
+    fn new() -> Self {
+        let zero = S::F64::splat(0.0);
+        State {
+            r: Side::new(),
+            c: Side::new(),
+            kept: 0,
+            d_sum: zero,
+            d_sq: zero,
+            d_abs: zero,
+            d_max: zero,
+            rel_sum: zero,
+            rel_max: zero,
+            mixed: zero,
+            beyond: 0,
+        }
+    }
 
-    fn total(&self) -> Sums {
+    /// Eight elements of both sides. With `MASKED`, only those that are finite on both sides count.
+    #[inline(always)]
+    fn step<const MASKED: bool>(
+        &mut self,
+        r: &[E::Stored; LANES],
+        c: &[E::Stored; LANES],
+        bounds: &Bounds<S>,
+    ) {
+        let (mut r, mut c) = (E::load::<S>(r), E::load::<S>(c));
+        if MASKED {
+            let infinity = E::Own::<S>::splat(f64::INFINITY);
+            let keep = E::Own::<S>::both(r.abs().less(infinity), c.abs().less(infinity));
+            self.kept += E::Own::<S>::count(keep);
+            r = self.r.extremes_of(r, keep);
+            c = self.c.extremes_of(c, keep);
+        } else {
+            self.r.extremes(r);
+            self.c.extremes(c);
+        }
+        let (r, c) = (E::widen::<S>(r), E::widen::<S>(c));
+        self.r.add(r);
+        self.c.add(c);
+        let d = c.sub(r);
+        let (r_size, d_size) = (r.abs(), d.abs());
+        self.d_sum = self.d_sum.add(d);
+        self.d_sq = self.d_sq.add(d.mul(d));
+        self.d_abs = self.d_abs.add(d_size);
+        self.d_max = d_size.max(self.d_max);
+        self.mixed = r_size.mul_add(bounds.minus_mixed, d_size).max(self.mixed);
+        let within = bounds.atol.add(bounds.rtol.mul(r_size));
+        self.beyond += S::F64::count(within.less(d_size));
+        let zero = S::F64::splat(0.0);
+        let relative = d_size.div(r_size).select(zero.less(r_size), zero);
+        self.rel_sum = self.rel_sum.add(relative);
+        self.rel_max = relative.max(self.rel_max);
+    }
+
+    #[inline(always)]
+    fn total(self, whole: usize) -> Sums {
         Sums {
-            count: self.count.iter().sum(),
+            count: self.kept + whole as u64,
             r: self.r.total(),
             c: self.c.total(),
-            d_sum: total(&self.d_sum),
-            d_sq: total(&self.d_sq),
-            d_abs: total(&self.d_abs),
-            d_max: self.d_max.into_iter().fold(0.0, max),
-            rel_sum: total(&self.rel_sum),
-            rel_max: self.rel_max.into_iter().fold(0.0, max),
-            mixed: self.mixed.into_iter().fold(f64::NEG_INFINITY, max),
-            beyond: self.beyond.iter().sum(),
+            d_sum: total(self.d_sum),
+            d_sq: total(self.d_sq),
+            d_abs: total(self.d_abs),
+            d_max: largest(self.d_max),
+            rel_sum: total(self.rel_sum),
+            rel_max: largest(self.rel_max),
+            mixed: largest(self.mixed),
+            beyond: self.beyond,
         }
     }
 }
 
 /// Adds lanes in the one order that every instruction set follows.
 #[inline(always)]
-pub fn total(v: &Lane) -> f64 {
+fn total<V: Vector<Scalar = f64>>(v: V) -> f64 {
+    let v = v.array();
     ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]))
 }
 
+/// The largest lane, at least 0.
 #[inline(always)]
-fn min(a: f64, b: f64) -> f64 {
-    if b < a { b } else { a }
+fn largest<V: Vector<Scalar = f64>>(v: V) -> f64 {
+    v.array()
+        .into_iter()
+        .fold(0.0, |a, b| if b > a { b } else { a })
+}
+
+/// Fewer than eight elements, and what stands for the others.
+#[inline(always)]
+fn padded<T: Copy>(tail: &[T], with: T) -> [T; LANES] {
+    let mut out = [with; LANES];
+    out[..tail.len()].copy_from_slice(tail);
+    out
 }
 
 #[inline(always)]
-fn max(a: f64, b: f64) -> f64 {
-    if b > a { b } else { a }
-}
-
-/// `a * b + c`; `FUSED` where the machine can and the result is the same (or a filter's).
-#[inline(always)]
-fn multiply_add<const FUSED: bool>(a: f64, b: f64, c: f64) -> f64 {
-    if FUSED { a.mul_add(b, c) } else { a * b + c }
-}
-
-/// Eight elements of both sides. With `MASKED`, only lanes in `keep` count.
-#[inline(always)]
-fn step<const FMA: bool, const EXACT: bool, const MASKED: bool>(
-    s: &mut Lanes,
-    mut r: Lane,
-    mut c: Lane,
-    keep: [bool; LANES],
-    limits: Limits,
-) {
-    let keep = |i: usize| !MASKED || keep[i];
-    for i in 0..LANES {
-        s.r.min[i] = min(s.r.min[i], if keep(i) { r[i] } else { f64::INFINITY });
-        s.r.max[i] = max(s.r.max[i], if keep(i) { r[i] } else { f64::NEG_INFINITY });
-    }
-    for i in 0..LANES {
-        s.c.min[i] = min(s.c.min[i], if keep(i) { c[i] } else { f64::INFINITY });
-        s.c.max[i] = max(s.c.max[i], if keep(i) { c[i] } else { f64::NEG_INFINITY });
-    }
-    for i in 0..LANES {
-        s.r.zeros[i] += u64::from(keep(i) && r[i] == 0.0);
-        s.c.zeros[i] += u64::from(keep(i) && c[i] == 0.0);
-    }
-    if MASKED {
-        for i in 0..LANES {
-            s.count[i] += u64::from(keep(i));
-            r[i] = if keep(i) { r[i] } else { 0.0 };
-            c[i] = if keep(i) { c[i] } else { 0.0 };
-        }
-    }
-    let (mut d, mut d_abs, mut r_abs, mut rel) =
-        ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    for i in 0..LANES {
-        s.r.sum[i] += r[i];
-        s.c.sum[i] += c[i];
-    }
-    for i in 0..LANES {
-        s.r.sum_sq[i] = square_add::<FMA, EXACT>(r[i], s.r.sum_sq[i]);
-        s.c.sum_sq[i] = square_add::<FMA, EXACT>(c[i], s.c.sum_sq[i]);
-    }
-    for i in 0..LANES {
-        r_abs[i] = r[i].abs();
-        s.r.sum_abs[i] += r_abs[i];
-        s.c.sum_abs[i] += c[i].abs();
-    }
-    for i in 0..LANES {
-        d[i] = c[i] - r[i];
-        s.d_sum[i] += d[i];
-        s.d_sq[i] += d[i] * d[i];
-    }
-    for i in 0..LANES {
-        d_abs[i] = d[i].abs();
-        s.d_abs[i] += d_abs[i];
-        s.d_max[i] = max(s.d_max[i], d_abs[i]);
-    }
-    for i in 0..LANES {
-        let above = multiply_add::<FMA>(-limits.mixed, r_abs[i], d_abs[i]);
-        s.mixed[i] = max(s.mixed[i], above);
-    }
-    for i in 0..LANES {
-        let within = d_abs[i] <= limits.atol + limits.rtol * r_abs[i];
-        s.beyond[i] += u64::from(keep(i) && !within);
-    }
-    for i in 0..LANES {
-        rel[i] = d_abs[i] / r_abs[i];
-    }
-    for i in 0..LANES {
-        rel[i] = if r_abs[i] == 0.0 { 0.0 } else { rel[i] };
-        s.rel_sum[i] += rel[i];
-        s.rel_max[i] = max(s.rel_max[i], rel[i]);
-    }
-}
-
-#[inline(always)]
-fn square_add<const FMA: bool, const EXACT: bool>(x: f64, sum: f64) -> f64 {
-    if FMA && EXACT {
-        x.mul_add(x, sum)
-    } else {
-        x * x + sum
-    }
-}
-
-/// Loads up to eight elements; absent ones are 0.
-#[inline(always)]
-fn load<E: Element>(x: &[E]) -> Lane {
-    let mut v = [0.0; LANES];
-    for (v, x) in v.iter_mut().zip(x) {
-        *v = x.value();
-    }
-    v
-}
-
-#[inline(always)]
-fn finite_lanes(r: &Lane, c: &Lane) -> [bool; LANES] {
-    let mut keep = [false; LANES];
-    for i in 0..LANES {
-        keep[i] = (r[i].abs() < f64::INFINITY) & (c[i].abs() < f64::INFINITY);
-    }
-    keep
-}
-
-#[inline(always)]
-fn pass_body<const FMA: bool, const MASKED: bool, E: Element>(
-    r: &[E],
-    c: &[E],
+fn pass_body<S: Simd, const MASKED: bool, E: Element>(
+    r: &[E::Stored],
+    c: &[E::Stored],
     limits: Limits,
 ) -> Sums {
-    macro_rules! step {
-        ($masked:expr, $lanes:expr, $r:expr, $c:expr, $keep:expr) => {
-            if E::EXACT_SQUARES {
-                step::<FMA, true, { $masked }>($lanes, $r, $c, $keep, limits)
-            } else {
-                step::<FMA, false, { $masked }>($lanes, $r, $c, $keep, limits)
-            }
-        };
-    }
-    let mut lanes = Lanes::EMPTY;
+    let bounds = Bounds::<S> {
+        atol: Vector::splat(limits.atol),
+        rtol: Vector::splat(limits.rtol),
+        minus_mixed: Vector::splat(-limits.mixed),
+    };
+    let mut state = State::<S, E>::new();
     let (rs, r_tail) = r.as_chunks::<LANES>();
     let (cs, c_tail) = c.as_chunks::<LANES>();
     for (r, c) in rs.iter().zip(cs) {
-        let (r, c) = (load(r), load(c));
-        let keep = if MASKED {
-            finite_lanes(&r, &c)
-        } else {
-            [true; LANES]
-        };
-        step!(MASKED, &mut lanes, r, c, keep);
-    }
-    if !MASKED {
-        lanes.count[0] = (rs.len() * LANES) as u64;
+        state.step::<MASKED>(r, c, &bounds);
     }
     if !r_tail.is_empty() {
-        let (r, c) = (load(r_tail), load(c_tail));
-        let mut keep = if MASKED {
-            finite_lanes(&r, &c)
-        } else {
-            [true; LANES]
-        };
-        for k in &mut keep[r_tail.len()..] {
-            *k = false;
-        }
-        step!(true, &mut lanes, r, c, keep);
+        // NaN counts as absent
+        let (r, c) = (padded(r_tail, E::NAN), padded(c_tail, E::NAN));
+        state.step::<true>(&r, &c, &bounds);
     }
-    lanes.total()
+    state.total(if MASKED { 0 } else { rs.len() * LANES })
 }
 
-/// Second moments about given centres, and products, over elements finite on both sides.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Centred {
-    /// Σ (x − centre) and Σ (x − centre)² of r, c and d.
-    pub sum: [f64; 3],
-    pub sum_sq: [f64; 3],
-    /// Σ (r − centre)(c − centre).
-    pub product: f64,
-    /// Σ r·c.
-    pub dot: f64,
-}
-
-#[inline(always)]
-fn centred_body<E: Element>(r: &[E], c: &[E], centre: [f64; 3]) -> Centred {
-    let mut lanes = CentredLanes::default();
-    let (rs, r_tail) = r.as_chunks::<LANES>();
-    let (cs, c_tail) = c.as_chunks::<LANES>();
-    for (r, c) in rs.iter().zip(cs) {
-        let (r, c) = (load(r), load(c));
-        let keep = finite_lanes(&r, &c);
-        centred_step(&mut lanes, &r, &c, &keep, centre);
-    }
-    let (r, c) = (load(r_tail), load(c_tail));
-    let mut keep = finite_lanes(&r, &c);
-    for k in &mut keep[r_tail.len()..] {
-        *k = false;
-    }
-    centred_step(&mut lanes, &r, &c, &keep, centre);
-    Centred {
-        sum: lanes.sum.each_ref().map(total),
-        sum_sq: lanes.sum_sq.each_ref().map(total),
-        product: total(&lanes.product),
-        dot: total(&lanes.dot),
-    }
-}
-
-#[derive(Default)]
-struct CentredLanes {
-    sum: [Lane; 3],
-    sum_sq: [Lane; 3],
-    product: Lane,
-    dot: Lane,
-}
-
-#[inline(always)]
-fn centred_step(s: &mut CentredLanes, r: &Lane, c: &Lane, keep: &[bool; LANES], centre: [f64; 3]) {
-    let mut x = [[0.0; LANES]; 3];
-    for i in 0..LANES {
-        x[0][i] = if keep[i] { r[i] - centre[0] } else { 0.0 };
-        x[1][i] = if keep[i] { c[i] - centre[1] } else { 0.0 };
-        x[2][i] = if keep[i] {
-            (c[i] - r[i]) - centre[2]
-        } else {
-            0.0
-        };
-    }
-    for k in 0..3 {
-        for i in 0..LANES {
-            s.sum[k][i] += x[k][i];
-            s.sum_sq[k][i] += x[k][i] * x[k][i];
-        }
-    }
-    for i in 0..LANES {
-        s.product[i] += x[0][i] * x[1][i];
-        s.dot[i] += if keep[i] { r[i] * c[i] } else { 0.0 };
-    }
-}
-
-/// The largest |c − r| / (1 + |r|) over elements finite on both sides.
-#[inline(always)]
-fn max_mixed_body<E: Element>(r: &[E], c: &[E]) -> f64 {
-    let mut most = [0.0; LANES];
-    let (rs, r_tail) = r.as_chunks::<LANES>();
-    let (cs, c_tail) = c.as_chunks::<LANES>();
-    let mut step = |r: Lane, c: Lane| {
-        for i in 0..LANES {
-            let mixed = (c[i] - r[i]).abs() / (1.0 + r[i].abs());
-            // NaN is never above; an infinity only on the candidate's side has to be told apart.
-            let finite = c[i].abs() < f64::INFINITY;
-            most[i] = if finite { max(most[i], mixed) } else { most[i] };
-        }
-    };
-    for (r, c) in rs.iter().zip(cs) {
-        step(load(r), load(c));
-    }
-    step(load(r_tail), load(c_tail));
-    most.into_iter().fold(0.0, max)
-}
-
-/// Counts what is not finite.
-#[inline(always)]
-fn odd_body<E: Element>(r: &[E], c: &[E]) -> Odd {
-    let mut odd = Odd::default();
-    for (r, c) in r.iter().zip(c) {
-        for (side, x) in [r.value(), c.value()].into_iter().enumerate() {
-            odd.nan[side] += u64::from(x.is_nan());
-            odd.pos_inf[side] += u64::from(x == f64::INFINITY);
-            odd.neg_inf[side] += u64::from(x == f64::NEG_INFINITY);
-        }
-        let (r, c) = (r.value(), c.value());
-        let nan = r.is_nan() | c.is_nan();
-        let infinite = (r.abs() == f64::INFINITY) | (c.abs() == f64::INFINITY);
-        odd.nan_both += u64::from(r.is_nan() & c.is_nan());
-        odd.inf_both += u64::from(infinite & (r == c));
-        odd.inf_mismatch += u64::from(infinite & !nan & (r != c));
-    }
-    odd
-}
-
-/// Compiles a function once per instruction set and picks one at run time; `$fast` may use fused multiply-add.
+/// Compiles a function once per instruction set and picks one at run time.
 macro_rules! per_isa {
     (
         $(#[$doc:meta])*
-        pub fn $name:ident[$($generic:tt)*][$($forward:tt)*]($($arg:ident: $ty:ty),*) -> $out:ty;
-        fast: $fast:expr;
-        plain: $plain:expr;
+        pub fn $name:ident[$($generic:tt)*][$($forward:tt)*]($($arg:ident: $ty:ty),*) -> $out:ty = $body:ident;
     ) => {
         $(#[$doc])*
-        pub fn $name<$($generic)*>(isa: Isa, $($arg: $ty),*) -> $out {
+        pub fn $name<$($generic)*>(isa: $crate::compare::isa::Isa, $($arg: $ty),*) -> $out {
+            use $crate::compare::isa::Isa;
+            use $crate::compare::simd;
             #[cfg(target_arch = "x86_64")]
             {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,popcnt")]
                 fn avx512<$($generic)*>($($arg: $ty),*) -> $out {
-                    $fast($($arg),*)
+                    $body::<simd::Avx512, $($forward)*>($($arg),*)
                 }
-                #[target_feature(enable = "avx2,fma,f16c")]
+                #[target_feature(enable = "avx2,fma,f16c,popcnt")]
                 fn avx2<$($generic)*>($($arg: $ty),*) -> $out {
-                    $fast($($arg),*)
+                    $body::<simd::Avx2, $($forward)*>($($arg),*)
                 }
                 match isa.available() {
                     // SAFETY: `available` never names a set that the machine lacks.
@@ -504,39 +362,16 @@ macro_rules! per_isa {
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
-            let _ = isa;
-            $plain($($arg),*)
+            let _: Isa = isa;
+            $body::<simd::Baseline, $($forward)*>($($arg),*)
         }
     };
 }
+use per_isa;
 
 per_isa! {
     /// Sums over one block of at most [`BLOCK`] elements. Without `MASKED` every element counts, and a NaN or infinity
     /// shows as a `sum_sq` that is not finite; with it, elements that are not finite on both sides are left out. Where all
     /// are finite, both give the same bits.
-    pub fn pass[const MASKED: bool, E: Element][MASKED, E](r: &[E], c: &[E], limits: Limits) -> Sums;
-    fast: pass_body::<true, MASKED, E>;
-    plain: pass_body::<false, MASKED, E>;
-}
-
-per_isa! {
-    /// Second moments about `centre` (of r, c and c − r), over elements finite on both sides: for blocks whose spread is
-    /// small beside their mean, where raw sums would cancel.
-    pub fn centred[E: Element][E](r: &[E], c: &[E], centre: [f64; 3]) -> Centred;
-    fast: centred_body::<E>;
-    plain: centred_body::<E>;
-}
-
-per_isa! {
-    /// The largest |c − r| / (1 + |r|) over elements finite on both sides.
-    pub fn max_mixed[E: Element][E](r: &[E], c: &[E]) -> f64;
-    fast: max_mixed_body::<E>;
-    plain: max_mixed_body::<E>;
-}
-
-per_isa! {
-    /// Counts the elements that are not finite.
-    pub fn odd[E: Element][E](r: &[E], c: &[E]) -> Odd;
-    fast: odd_body::<E>;
-    plain: odd_body::<E>;
+    pub fn pass[const MASKED: bool, E: Element][MASKED, E](r: &[E::Stored], c: &[E::Stored], limits: Limits) -> Sums = pass_body;
 }

@@ -22,6 +22,7 @@ mod order;
 mod partial;
 mod piece;
 mod precision;
+mod simd;
 mod source;
 pub mod summarise;
 mod wide;
@@ -73,7 +74,6 @@ pub struct Side {
     pub std: f64,
     pub min: f64,
     pub max: f64,
-    pub sum_abs: f64,
     /// Euclidean norm (scaled inside, so it is right when squares leave the range of f64).
     pub l2: f64,
     /// The coarsest type that holds every (sampled) value: f32 elements whose low mantissa bits are all zero are `bf16`.

@@ -10,7 +10,6 @@ pub struct Moments {
     pub mean_low: f64,
     pub m2: f64,
     pub sum_sq: f64,
-    pub sum_abs: f64,
     pub exponent: i32,
 }
 
@@ -21,7 +20,6 @@ impl Moments {
         mean_low: 0.0,
         m2: 0.0,
         sum_sq: 0.0,
-        sum_abs: 0.0,
         exponent: 0,
     };
 
@@ -50,7 +48,6 @@ impl Moments {
         let factor = power_of_two(self.exponent - exponent);
         self.mean *= factor;
         self.mean_low *= factor;
-        self.sum_abs *= factor;
         self.m2 = self.m2 * factor * factor;
         self.sum_sq = self.sum_sq * factor * factor;
         self.exponent = exponent;
@@ -73,7 +70,6 @@ impl Moments {
         self.mean_low += (self.mean - (mean - back)) + (step - back);
         self.mean = mean;
         self.sum_sq += other.sum_sq;
-        self.sum_abs += other.sum_abs;
         self.count += other.count;
         delta
     }
@@ -89,10 +85,6 @@ impl Moments {
     pub fn sum(&self) -> f64 {
         let count = self.count as f64;
         self.unscaled(self.mean * count + self.mean_low * count)
-    }
-
-    pub fn sum_abs(&self) -> f64 {
-        self.unscaled(self.sum_abs)
     }
 
     /// Σ (x − mean)²; infinite when that leaves the range of f64 ([`Moments::std`] does not).

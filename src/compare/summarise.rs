@@ -105,6 +105,8 @@ fn open(tensor: &Tensor) -> Result<Source<'_>, ReadError> {
 /// What one range gives.
 struct Part {
     facts: Facts,
+    /// Σ |x| over finite elements.
+    l1: f64,
     sample: Vec<f64>,
     first: Vec<f64>,
     last: Vec<f64>,
@@ -114,6 +116,7 @@ impl Part {
     fn new() -> Self {
         Part {
             facts: Facts::default(),
+            l1: 0.0,
             sample: Vec::new(),
             first: Vec::new(),
             last: Vec::new(),
@@ -163,8 +166,10 @@ impl Part {
         Ok(part)
     }
 
-    /// Takes the sample and the ends from consecutive values, the first of which is the `at`-th.
+    /// Takes the sum, the sample and the ends from consecutive values, the first of which is the `at`-th.
     fn look(&mut self, at: u64, step: u64, values: &[f64]) {
+        let finite = values.iter().filter(|x| x.is_finite());
+        self.l1 += finite.map(|x| x.abs()).sum::<f64>();
         let missing = ENDS - self.first.len();
         self.first.extend(values.iter().take(missing));
         let keep = values.len().min(ENDS);
@@ -209,6 +214,7 @@ fn join(tensor: &Tensor, parts: Vec<Part>) -> Summary {
     let mut all = Part::new();
     for part in parts {
         all.facts.append(part.facts);
+        all.l1 += part.l1;
         all.sample.extend(part.sample);
         let missing = ENDS - all.first.len();
         all.first.extend(part.first.into_iter().take(missing));
@@ -230,7 +236,7 @@ fn join(tensor: &Tensor, parts: Vec<Part>) -> Summary {
         min: some(side.min),
         max: some(side.max),
         rms: some(side.l2 / (finite as f64).sqrt()),
-        l1: some(side.sum_abs),
+        l1: some(all.l1),
         l2: some(side.l2),
         precision: (side.count > 0).then_some(side.precision),
         quantiles: quantiles(&all.sample),

@@ -65,7 +65,8 @@ fn core(setting: &Setting<'_>, r: &[f64], c: &[f64], d: Option<&[f64]>) -> Caref
             .map(|(r, c)| scaled(*c, -down) - scaled(*r, -down))
             .collect(),
     };
-    let mut d_moments = series(&d).0.moments;
+    let (d_series, d_scaled) = series(&d);
+    let mut d_moments = d_series.moments;
     d_moments.exponent += down;
 
     let mut out = Careful {
@@ -73,6 +74,7 @@ fn core(setting: &Setting<'_>, r: &[f64], c: &[f64], d: Option<&[f64]>) -> Caref
             r: r_series,
             c: c_series,
             d: d_moments,
+            d_abs: d_scaled.iter().map(|d| d.abs()).sum(),
             ..Core::EMPTY
         },
         d_abs: d.iter().map(|d| scaled(d.abs(), down)).collect(),
@@ -136,7 +138,6 @@ fn series(x: &[f64]) -> (Series, Vec<f64>) {
         mean_low,
         m2: scaled.iter().map(|x| (x - mean) * (x - mean)).sum(),
         sum_sq: scaled.iter().map(|x| x * x).sum(),
-        sum_abs: scaled.iter().map(|x| x.abs()).sum(),
         exponent,
     };
     let series = Series {

@@ -1,11 +1,20 @@
 //! Sizes of the model, inferred from the shapes of both dumps, and the canonical axes that follow.
 
 use super::flat;
-use super::scene::{Array, Geometry, LIMIT};
-use crate::dump::Tensor;
+use super::scene::{Array, Geometry, WHOLE, part_of};
+use crate::dump::{Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
 use std::collections::BTreeMap;
+
+/// Elements that are left of the largest tensor of a step, about.
+const PART: usize = 1 << 16;
+/// Tokens that are left at least and at most, batch elements at most.
+const FEWEST: usize = 16;
+const MOST: usize = 1024;
+const BATCH: usize = 8;
+/// Rows of logits that are left at least: what a tied head needs.
+const LOGITS: usize = 6;
 
 /// How a stage's axes are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +106,26 @@ impl Geometry {
                 .extend(pairs.iter().map(|p| (p.key.step, (1, tokens))));
         }
         g.heads_from(&shapes);
+        g.keep_from(&shapes);
         g
+    }
+
+    /// Steps with a tensor too large to be looked at whole keep their first batch elements and tokens: the same in all taps, so
+    /// that they still belong together. The logits are cut by themselves ([`Geometry::cut`]).
+    fn keep_from(&mut self, shapes: &[(&Key, Stage, Vec<usize>)]) {
+        for (&step, &(batch, seq)) in &self.steps {
+            let of_step = shapes
+                .iter()
+                .filter(|(k, s, _)| k.step == step && *s != Stage::Logits);
+            let sizes = of_step.map(|(_, _, shape)| shape.iter().product::<usize>());
+            let largest = sizes.max().unwrap_or(0);
+            if largest > WHOLE && batch * seq > 0 {
+                let batch = batch.min(BATCH);
+                let per_token = largest.div_ceil(batch * seq);
+                let tokens = (PART / (per_token * batch).max(1)).clamp(FEWEST, MOST);
+                self.kept.insert(step, (batch, tokens.min(seq)));
+            }
+        }
     }
 
     fn heads_from(&mut self, shapes: &[(&Key, Stage, Vec<usize>)]) {
@@ -148,42 +176,60 @@ impl Geometry {
             .and_then(|d| k.filter(|k| k % d == 0).map(|k| k / d));
     }
 
-    /// The tensor cut to its first tokens when it holds more than [`LIMIT`] elements.
+    /// The part of a tensor that is looked at: `None` for all of it.
     pub fn cut(&self, key: &Key, tensor: &Tensor) -> Option<Tensor> {
-        if tensor.info.len() <= LIMIT {
+        let shape = tensor.info.shape();
+        let mut cut = match (key.stage, self.kept.get(&key.step)) {
+            (Some(stage), Some(kept)) => self.cut_tokens(key, stage, shape, *kept),
+            _ => shape.to_vec(),
+        };
+        if cut.iter().product::<usize>() > WHOLE {
+            let most = if key.stage == Some(Stage::Logits) {
+                WHOLE.max(LOGITS * shape.last()?)
+            } else {
+                PART
+            };
+            cut_leading(&mut cut, most);
+        }
+        if cut == shape {
             return None;
         }
-        let (batch, seq) = *self.steps.get(&key.step)?;
-        // one number for the whole step, so that all taps are cut alike
-        let widest = self.hidden? * 8;
-        let keep = (LIMIT / widest.max(1)).clamp(32, 1024).min(seq);
-        let shape = tensor.info.shape();
-        let scores = Axes::of(key.stage?) == Axes::Scores;
-        let mut cut = shape.to_vec();
-        for (axis, n) in cut.iter_mut().enumerate() {
-            let last = axis + 1 == shape.len();
-            if *n == seq && (!last || scores) {
-                *n = keep;
-            } else if axis == 0 && *n == batch {
-                *n = 1;
-            }
-        }
-        let info = crate::dump::TensorInfo::strided(
-            tensor.info.dtype(),
-            cut,
-            tensor.info.strides().to_vec(),
-        )
-        .ok()?;
-        Some(Tensor {
-            info,
-            ..tensor.clone()
-        })
+        let strides = tensor.info.strides().to_vec();
+        let info = TensorInfo::strided(tensor.info.dtype(), cut, strides).ok()?;
+        Some(part_of(tensor, info))
     }
 
-    /// Brings an array to the canonical axes of its stage; arrays that do not fit keep their shape.
-    pub fn canonical(&self, key: &Key, array: Array) -> Array {
-        let (Some(stage), Some(&(batch, seq))) = (key.stage, self.steps.get(&key.step)) else {
+    fn cut_tokens(
+        &self,
+        key: &Key,
+        stage: Stage,
+        shape: &[usize],
+        (few, tokens): (usize, usize),
+    ) -> Vec<usize> {
+        let (batch, seq) = self.steps.get(&key.step).copied().unwrap_or_default();
+        let scores = Axes::of(stage) == Axes::Scores;
+        let mut cut = shape.to_vec();
+        for (axis, n) in cut.iter_mut().enumerate() {
+            let last = axis + 1 == shape.len() && shape.len() > 1;
+            if *n == seq && (!last || scores || Axes::of(stage) == Axes::Ids) {
+                *n = tokens;
+            } else if axis == 0 && *n == batch {
+                *n = few;
+            }
+        }
+        cut
+    }
+
+    /// Brings an array, cut or whole, to the canonical axes of its stage; arrays that do not fit keep their shape.
+    pub fn canonical(&self, key: &Key, array: Array, is_cut: bool) -> Array {
+        let (Some(stage), Some(&whole)) = (key.stage, self.steps.get(&key.step)) else {
             return array;
+        };
+        let (batch, seq) = match self.kept.get(&key.step) {
+            _ if !is_cut => whole,
+            // only the logits are cut without a large step: to the first rows of all
+            None => (1, array.rows().len()),
+            Some(&kept) => kept,
         };
         let n = array.data.len();
         let dims: Vec<usize> = array.shape.iter().copied().filter(|&d| d != 1).collect();
@@ -221,6 +267,17 @@ impl Geometry {
                 }
             }
             _ => array,
+        }
+    }
+}
+
+/// Keeps the first entries of the leading axes, so many that `most` elements are left, and one of the last axes' own.
+fn cut_leading(shape: &mut [usize], most: usize) {
+    for axis in 0..shape.len() {
+        let inner: usize = shape[axis + 1..].iter().product();
+        shape[axis] = shape[axis].min((most / inner.max(1)).max(1));
+        if inner <= most {
+            return;
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Both dumps as arrays in canonical axes, for the relations and laws: loaded when asked for, cut to a sample when large.
+//! Both dumps as arrays in canonical axes, for the relations and laws: loaded when asked for, cut to a sample when large,
+//! forgotten when others need the room.
 
-use crate::dump::{Payload, Tensor};
+use crate::dump::{Payload, Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
 use std::collections::HashMap;
@@ -44,6 +45,8 @@ pub struct Geometry {
     pub head_dim: Option<usize>,
     /// (batch, tokens) of each step.
     pub steps: HashMap<Option<u32>, (usize, usize)>,
+    /// (batch, tokens) that are looked at, for steps whose tensors are too large to be looked at whole.
+    pub kept: HashMap<Option<u32>, (usize, usize)>,
 }
 
 /// Everything a hypothesis may look at.
@@ -53,12 +56,52 @@ pub struct Scene<'a> {
     pub errors: &'a [Option<f64>],
     pub geometry: Geometry,
     index: HashMap<Key, usize>,
-    cache: Mutex<HashMap<(usize, Side), Option<Array>>>,
+    cache: Mutex<Cache>,
     sampled: Mutex<Vec<String>>,
 }
 
-/// Elements per array that are looked at; a larger tensor is cut to its first batch elements and tokens.
-pub const LIMIT: usize = 1 << 22;
+/// Elements per array that are looked at: a larger tensor is cut to its first batch elements and tokens.
+pub const WHOLE: usize = 1 << 20;
+
+/// Elements of all arrays together that are held for the next who asks: 2 MiB.
+const HELD: usize = 1 << 18;
+
+/// Elements of a glance.
+const GLANCE: usize = 256;
+
+/// Arrays by pair and side; the ones not asked for longest are forgotten first.
+#[derive(Default)]
+struct Cache {
+    arrays: HashMap<(usize, Side), (Option<Array>, u64)>,
+    elements: usize,
+    asked: u64,
+}
+
+impl Cache {
+    fn get(&mut self, place: (usize, Side)) -> Option<Option<Array>> {
+        self.asked += 1;
+        let (array, asked) = self.arrays.get_mut(&place)?;
+        *asked = self.asked;
+        Some(array.clone())
+    }
+
+    fn insert(&mut self, place: (usize, Side), array: Option<Array>) {
+        let size = |a: &Option<Array>| a.as_ref().map_or(0, |a| a.data.len());
+        self.elements += size(&array);
+        self.arrays.insert(place, (array, self.asked));
+        while self.elements > HELD {
+            let held = self
+                .arrays
+                .iter()
+                .filter(|(p, (a, _))| **p != place && size(a) > 0);
+            let Some((&oldest, _)) = held.min_by_key(|(_, (_, asked))| *asked) else {
+                return;
+            };
+            let gone = self.arrays.remove(&oldest);
+            self.elements -= gone.map_or(0, |(a, _)| size(&a));
+        }
+    }
+}
 
 impl<'a> Scene<'a> {
     pub fn new(pairs: &'a [Pair], errors: &'a [Option<f64>]) -> Self {
@@ -88,8 +131,8 @@ impl<'a> Scene<'a> {
     }
 
     pub fn load(&self, side: Side, i: usize) -> Option<Array> {
-        if let Some(known) = lock(&self.cache).get(&(i, side)) {
-            return known.clone();
+        if let Some(known) = lock(&self.cache).get((i, side)) {
+            return known;
         }
         let loaded = self.read(side, i);
         lock(&self.cache).insert((i, side), loaded.clone());
@@ -104,7 +147,7 @@ impl<'a> Scene<'a> {
         let Payload::Partial(known) = &tensor.payload else {
             return self.load(side, i);
         };
-        if tensor.info.len() > LIMIT {
+        if tensor.info.len() > WHOLE {
             return None;
         }
         let mut data = vec![f64::NAN; tensor.info.len()];
@@ -112,7 +155,7 @@ impl<'a> Scene<'a> {
             *data.get_mut(at as usize)? = value;
         }
         let array = Array::new(tensor.info.shape().to_vec(), data);
-        Some(self.geometry.canonical(&pair.key, array))
+        Some(self.geometry.canonical(&pair.key, array, false))
     }
 
     /// Names of the tensors of which only the first tokens were looked at.
@@ -123,33 +166,50 @@ impl<'a> Scene<'a> {
         names
     }
 
-    fn read(&self, side: Side, i: usize) -> Option<Array> {
+    /// The tensor as it is compared, or as it was dumped where the other side has none.
+    fn tensor(&self, side: Side, i: usize) -> Option<&'a Tensor> {
         let pair = &self.pairs[i];
-        let tensor = match (&pair.aligned, side) {
-            (Some((r, _)), Side::Reference) => r,
-            (Some((_, c)), Side::Candidate) => c,
-            (None, Side::Reference) => pair.reference.as_ref()?,
-            (None, Side::Candidate) => pair.candidate.as_ref()?,
-        };
-        if !is_complete(tensor) {
+        match (&pair.aligned, side) {
+            (Some((r, _)), Side::Reference) => Some(r),
+            (Some((_, c)), Side::Candidate) => Some(c),
+            (None, Side::Reference) => pair.reference.as_ref(),
+            (None, Side::Candidate) => pair.candidate.as_ref(),
+        }
+    }
+
+    /// The first few elements of a tensor as they are compared: a glance before all of it is loaded.
+    pub fn glance(&self, side: Side, i: usize) -> Option<Array> {
+        let tensor = self.tensor(side, i).filter(|t| is_complete(t))?;
+        if !tensor.info.is_contiguous() {
             return None;
         }
+        let shape = vec![tensor.info.len().min(GLANCE)];
+        let first = part_of(
+            tensor,
+            TensorInfo::new(tensor.info.dtype(), shape.clone()).ok()?,
+        );
+        Some(Array::new(shape, first.values().ok()?))
+    }
+
+    /// Rows along the last axis of a tensor, cut or not.
+    pub fn rows(&self, side: Side, key: &Key) -> Option<usize> {
+        let info = &self.tensor(side, self.find(key)?)?.info;
+        Some(info.len() / info.shape().last()?.max(&1))
+    }
+
+    fn read(&self, side: Side, i: usize) -> Option<Array> {
+        let pair = &self.pairs[i];
+        let tensor = self.tensor(side, i).filter(|t| is_complete(t))?;
         let cut = self.geometry.cut(&pair.key, tensor);
         if cut.is_some() {
             lock(&self.sampled).push(tensor.name.clone());
         }
         let tensor = cut.as_ref().unwrap_or(tensor);
-        if tensor.info.len() > LIMIT {
-            return None;
-        }
-        let data: Arc<[f64]> = tensor.values().ok()?.into();
-        Some(self.geometry.canonical(
-            &pair.key,
-            Array {
-                shape: tensor.info.shape().to_vec(),
-                data,
-            },
-        ))
+        let array = Array {
+            shape: tensor.info.shape().to_vec(),
+            data: tensor.values().ok()?.into(),
+        };
+        Some(self.geometry.canonical(&pair.key, array, cut.is_some()))
     }
 
     /// One side at one place: the taps of a layer.
@@ -173,6 +233,19 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 fn is_complete(t: &Tensor) -> bool {
     use crate::dump::Payload::*;
     matches!(t.payload, File { .. } | Memory(_) | Stream(_))
+}
+
+/// The elements of a tensor that `info` names, from its first one on. A checksum is left to the comparison, which has read
+/// all that it covers.
+pub fn part_of(tensor: &Tensor, info: TensorInfo) -> Tensor {
+    let mut part = Tensor {
+        info,
+        ..tensor.clone()
+    };
+    if let Payload::File { crc, .. } = &mut part.payload {
+        *crc = None;
+    }
+    part
 }
 
 /// One layer (or the part outside the layers) of one side at one step.

@@ -9,6 +9,7 @@ mod open;
 pub mod payload;
 mod read;
 mod select;
+mod values;
 
 pub use error::{Place, ReadError, ReadErrorKind};
 pub use open::open;
@@ -271,6 +272,11 @@ pub trait Format: Sync {
     fn sniff(&self, head: &[u8], path: &Path) -> bool;
     /// Reads headers only; elements stay where they are.
     fn open(&self, path: &Path, hints: &Hints) -> Result<Opened, ReadError>;
+    /// As [`Format::open`] for a file of `len` bytes whose first ones are at hand: a format whose header lies in them
+    /// answers without another look at the file. `None` when it has to look.
+    fn open_head(&self, _path: &Path, _head: &[u8], _len: u64) -> Option<Opened> {
+        None
+    }
 }
 
 /// The index of a row-major position in a shape.

@@ -5,11 +5,12 @@ use super::formats::{self, FORMATS};
 use super::manifest::Manifests;
 use super::select::Selector;
 use super::{Dump, Format, Hints, Opened, ReadError, Remark, names};
+use crate::natural::natural;
 use rayon::prelude::*;
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a file that [`Format::sniff`] sees.
@@ -76,7 +77,7 @@ fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
     };
     let mut files = Vec::new();
     list(root, 0, &mut files, &mut dump)?;
-    files.sort_by(|a, b| natural_path(a, b));
+    sort_naturally(&mut files);
     let manifests = Manifests::read(&files);
     let outcomes: Vec<Outcome> = files
         .par_iter()
@@ -130,8 +131,8 @@ enum Outcome {
 
 fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Outcome {
     let extension = formats::extension(path);
-    let head = match head(path, HEAD) {
-        Ok(head) => head,
+    let (head, len) = match head_and_len(path, HEAD) {
+        Ok(found) => found,
         // A file that nobody may read matters only where it would have been a tensor.
         Err(error) if extension.is_some() => return Outcome::Unreadable(error),
         Err(_) => return Outcome::NoTensor,
@@ -153,7 +154,10 @@ fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Out
     let opened = if format.name() == Raw.name() {
         Raw.open_described(path, hints, described)
     } else {
-        format.open(path, hints)
+        match format.open_head(path, &head, len) {
+            Some(opened) => Ok(opened),
+            None => format.open(path, hints),
+        }
     };
     match opened {
         // Text without numbers.
@@ -179,11 +183,26 @@ fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Out
 
 /// The first bytes of a file, at most `limit`.
 pub(super) fn head(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    head_and_len(path, limit).map(|(head, _)| head)
+}
+
+/// The first bytes of a file, at most `limit`, and its length.
+fn head_and_len(path: &Path, limit: u64) -> Result<(Vec<u8>, u64), ReadError> {
     let io = |e| ReadError::io(path, e);
-    let mut head = Vec::new();
     let file = File::open(path).map_err(io)?;
-    file.take(limit).read_to_end(&mut head).map_err(io)?;
-    Ok(head)
+    let len = file.metadata().map_err(io)?.len();
+    let mut head = vec![0; len.min(limit) as usize];
+    let mut filled = 0;
+    while filled < head.len() {
+        match file.read_at(&mut head[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(io(e)),
+        }
+    }
+    head.truncate(filled);
+    Ok((head, len))
 }
 
 /// Collects the files below `folder`; hidden ones, links in circles and unreadable folders are noted.
@@ -233,46 +252,33 @@ fn folder_name(root: &Path, file: &Path) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// Orders names as people do: runs of digits by their value.
-pub(super) fn natural(a: &str, b: &str) -> Ordering {
-    let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
-    loop {
-        match (left.first(), right.first()) {
-            (None, None) => return a.cmp(b),
-            (None, _) => return Ordering::Less,
-            (_, None) => return Ordering::Greater,
-            (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
-                let (m, n) = (digits(left), digits(right));
-                let strip = |d: &[u8]| d.iter().take_while(|&&c| c == b'0').count();
-                let (v, w) = (&left[strip(&left[..m])..m], &right[strip(&right[..n])..n]);
-                let order = v.len().cmp(&w.len()).then_with(|| v.cmp(w));
-                if order.is_ne() {
-                    return order;
-                }
-                (left, right) = (&left[m..], &right[n..]);
-            }
-            (Some(x), Some(y)) if x == y => (left, right) = (&left[1..], &right[1..]),
-            (Some(x), Some(y)) => return x.cmp(y),
-        }
-    }
-}
-
-fn digits(text: &[u8]) -> usize {
-    text.iter().take_while(|c| c.is_ascii_digit()).count()
-}
-
-fn natural_path(a: &Path, b: &Path) -> Ordering {
-    let parts = |p: &Path| -> Vec<String> {
+/// Sorts by the parts of the paths, each in natural order.
+fn sort_naturally(files: &mut Vec<PathBuf>) {
+    let parts = |p: &PathBuf| -> Vec<String> {
         p.components()
             .map(|c| c.as_os_str().to_string_lossy().into_owned())
             .collect()
     };
-    let (left, right) = (parts(a), parts(b));
-    left.iter()
-        .zip(&right)
-        .map(|(x, y)| natural(x, y))
-        .find(|o| o.is_ne())
-        .unwrap_or_else(|| left.len().cmp(&right.len()))
+    // all paths begin alike: what they share is left out
+    let common = files.first().map_or(0, |first| {
+        let folder = first.parent().unwrap_or(first);
+        folder
+            .ancestors()
+            .find(|a| files.iter().all(|f| f.starts_with(a)))
+            .map_or(0, |a| a.components().count())
+    });
+    let mut keyed: Vec<(Vec<String>, PathBuf)> = std::mem::take(files)
+        .into_iter()
+        .map(|f| (parts(&f).split_off(common), f))
+        .collect();
+    keyed.sort_by(|(a, _), (b, _)| {
+        a.iter()
+            .zip(b)
+            .map(|(x, y)| natural(x, y))
+            .find(|o| o.is_ne())
+            .unwrap_or_else(|| a.len().cmp(&b.len()))
+    });
+    files.extend(keyed.into_iter().map(|(_, f)| f));
 }
 
 fn hex(bytes: &[u8]) -> String {

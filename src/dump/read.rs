@@ -1,101 +1,12 @@
-//! Reading elements: all of a tensor, a slice of it, or the same bytes as another type.
+//! Other readings of a tensor: a slice of it, or the same bytes as another type.
 
 use super::{DType, Guess, Payload, ReadError, ReadErrorKind, Stream, Tensor, TensorInfo};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 impl Tensor {
-    /// All elements in logical row-major order, converted to f64 (integers beyond 2^53 are rounded).
-    ///
-    /// `Err` for a tensor of which only some elements, or only statistics, are known.
-    pub fn values(&self) -> Result<Vec<f64>, ReadError> {
-        let bytes = self.storage()?;
-        let mut out = zeros(self.info.len()).ok_or_else(|| {
-            self.error(ReadErrorKind::Unsupported(format!(
-                "{} elements do not fit in memory",
-                self.info.len()
-            )))
-        })?;
-        if self.info.is_contiguous() {
-            self.info.dtype().decode(&bytes, &mut out);
-        } else {
-            gather(&self.info, &bytes, &mut out);
-        }
-        Ok(out)
-    }
-
-    /// The stored bytes from the first to the last element used ([`TensorInfo::byte_extent`] of them), little endian,
-    /// with the checksum verified where one is stated.
-    pub fn storage(&self) -> Result<Vec<u8>, ReadError> {
-        let needs = self.info.byte_extent();
-        match &self.payload {
-            Payload::File {
-                path,
-                offset,
-                big_endian,
-                crc,
-            } => {
-                let mut file = File::open(path).map_err(|e| self.error(ReadErrorKind::Io(e)))?;
-                let mut bytes = match crc {
-                    // The checksum covers the whole member; the elements are a part of it.
-                    Some(crc) if crc.start <= *offset && offset + needs <= crc.start + crc.len => {
-                        let mut member = self.range(&mut file, crc.start, crc.len)?;
-                        let computed = crc32fast::hash(&member);
-                        if computed != crc.crc32 {
-                            return Err(self.error(ReadErrorKind::Checksum {
-                                stored: crc.crc32,
-                                computed,
-                            }));
-                        }
-                        member.drain(..(offset - crc.start) as usize);
-                        member.truncate(needs as usize);
-                        member
-                    }
-                    _ => self.range(&mut file, *offset, needs)?,
-                };
-                if *big_endian {
-                    swap_bytes(&mut bytes, self.info.dtype().size());
-                }
-                Ok(bytes)
-            }
-            Payload::Memory(bytes) => match bytes.get(..needs as usize) {
-                Some(bytes) => Ok(bytes.to_vec()),
-                None => Err(self.truncated(needs, bytes.len() as u64)),
-            },
-            Payload::Stream(stream) => {
-                let mut bytes = Vec::new();
-                let read = stream.open()?.take(needs).read_to_end(&mut bytes);
-                read.map_err(|e| self.stream_error(e))?;
-                if (bytes.len() as u64) < needs {
-                    return Err(self.truncated(needs, bytes.len() as u64));
-                }
-                Ok(bytes)
-            }
-            Payload::Partial(known) => Err(self.error(ReadErrorKind::Unsupported(format!(
-                "only {} of {} elements are known",
-                known.positions.len(),
-                self.info.len()
-            )))),
-            Payload::Statistics => Err(self.error(ReadErrorKind::Unsupported(
-                "only statistics are known, no elements".into(),
-            ))),
-        }
-    }
-
-    fn range(&self, file: &mut File, start: u64, len: u64) -> Result<Vec<u8>, ReadError> {
-        let io = |e: io::Error| self.error(ReadErrorKind::Io(e));
-        let found = file.metadata().map_err(io)?.len().saturating_sub(start);
-        if found < len {
-            return Err(self.truncated(len, found));
-        }
-        let mut bytes = vec![0; len as usize];
-        file.seek(SeekFrom::Start(start)).map_err(io)?;
-        file.read_exact(&mut bytes).map_err(io)?;
-        Ok(bytes)
-    }
-
     /// Another reading of the same bytes, where the file did not say what they are ([`Tensor::guess`]).
     ///
     /// `Some` only when the bytes fit exactly: [`Guess::Bits`] takes a float type of the stored width and the stored
@@ -211,7 +122,7 @@ impl Tensor {
         }
     }
 
-    fn truncated(&self, needs: u64, found: u64) -> ReadError {
+    pub(super) fn truncated(&self, needs: u64, found: u64) -> ReadError {
         self.error(ReadErrorKind::Truncated {
             what: data_of(&self.info),
             needs,
@@ -245,41 +156,6 @@ pub(super) fn swap_bytes(bytes: &mut [u8], size: usize) {
     if size > 1 {
         for element in bytes.chunks_exact_mut(size) {
             element.reverse();
-        }
-    }
-}
-
-fn zeros(len: usize) -> Option<Vec<f64>> {
-    let mut out = Vec::new();
-    out.try_reserve_exact(len).ok()?;
-    out.resize(len, 0.0);
-    Some(out)
-}
-
-/// Decodes strided storage in logical row-major order.
-fn gather(info: &TensorInfo, bytes: &[u8], out: &mut [f64]) {
-    let Some((&n, outer)) = info.shape().split_last() else {
-        return;
-    };
-    if info.is_empty() {
-        return;
-    }
-    let size = info.dtype().size();
-    let inner = info.strides()[outer.len()];
-    let mut index = vec![0usize; outer.len()];
-    for row in out.chunks_exact_mut(n) {
-        let start: usize = index.iter().zip(info.strides()).map(|(i, s)| i * s).sum();
-        for (k, value) in row.iter_mut().enumerate() {
-            let at = (start + k * inner) * size;
-            info.dtype()
-                .decode(&bytes[at..at + size], std::slice::from_mut(value));
-        }
-        for (i, &n) in index.iter_mut().zip(outer).rev() {
-            *i += 1;
-            if *i < n {
-                break;
-            }
-            *i = 0;
         }
     }
 }
@@ -355,18 +231,6 @@ mod tests {
     }
 
     const COUNT: [f64; 6] = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
-
-    #[test]
-    fn values_come_in_row_major_order_whatever_the_memory_order() {
-        let c = TensorInfo::new(DType::F32, vec![2, 3]).unwrap();
-        assert_eq!(memory(c, &COUNT, None).values().unwrap(), COUNT);
-        let f = TensorInfo::fortran(DType::F32, vec![2, 3]).unwrap();
-        let expected = [0.0, 2.0, 4.0, 1.0, 3.0, 5.0];
-        assert_eq!(memory(f, &COUNT, None).values().unwrap(), expected);
-        let repeated = TensorInfo::strided(DType::F32, vec![2, 2], vec![0, 1]).unwrap();
-        let expected = [0.0, 1.0, 0.0, 1.0];
-        assert_eq!(memory(repeated, &COUNT, None).values().unwrap(), expected);
-    }
 
     #[test]
     fn a_slice_of_leading_axes_counts_from_either_end() {

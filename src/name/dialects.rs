@@ -85,13 +85,19 @@ struct Table {
 /// What each dialect reads, by dialect.
 type Readings = Vec<(usize, Reading)>;
 
-#[derive(Default)]
 struct Spellings {
     exact: HashMap<String, Readings>,
     canonical: HashMap<String, Readings>,
 }
 
 impl Spellings {
+    fn with_capacity(spellings: usize) -> Spellings {
+        Spellings {
+            exact: HashMap::with_capacity(spellings),
+            canonical: HashMap::with_capacity(spellings),
+        }
+    }
+
     /// The first reading of a spelling stays.
     fn add(&mut self, dialect: usize, spelling: &str, reading: Reading) {
         let words = split(spelling);
@@ -111,8 +117,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let file: File = toml::from_str(include_str!("dialects.toml")).expect("dialects.toml parses");
     let mut table = Table {
         dialects: Vec::new(),
-        layered: Spellings::default(),
-        top: Spellings::default(),
+        layered: Spellings::with_capacity(2048),
+        top: Spellings::with_capacity(512),
     };
     for section in &file.dialect {
         table.add(section);

@@ -1,8 +1,8 @@
 //! The order of pairs: as the pipeline runs, where that is known.
 
 use super::flow::pipeline_position;
-use super::words::natural;
 use super::{Key, Stage};
+use crate::natural::natural;
 use std::collections::BTreeMap;
 
 /// What the order of a tensor depends on; given in file order.

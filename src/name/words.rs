@@ -35,33 +35,23 @@ impl Word {
 pub(super) fn split(name: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut sep = '\0';
-    let mut text = String::new();
-    let flush = |text: &mut String, sep: &mut char, words: &mut Vec<Word>| {
-        if !text.is_empty() {
-            let sep = if words.is_empty() { '\0' } else { *sep };
+    let mut rest = name;
+    while let Some(first) = rest.chars().next() {
+        if first.is_alphanumeric() {
+            let end = rest.find(|c: char| !c.is_alphanumeric());
+            let (text, behind) = rest.split_at(end.unwrap_or(rest.len()));
             words.push(Word {
-                lower: text.to_lowercase(),
-                text: std::mem::take(text),
-                sep,
+                text: text.to_string(),
+                lower: lower(text),
+                sep: if words.is_empty() { '\0' } else { sep },
             });
-        }
-    };
-    for c in name.chars() {
-        if c.is_alphanumeric() {
-            if text.is_empty() && sep == '\0' && !words.is_empty() {
-                sep = '_';
-            }
-            text.push(c);
+            sep = '\0';
+            rest = behind;
             continue;
         }
-        let had_text = !text.is_empty();
-        flush(&mut text, &mut sep, &mut words);
-        if had_text {
-            sep = '\0';
-        }
-        let this = match c {
+        let this = match first {
             '/' | '\\' | ':' => '/',
-            '.' | '-' => c,
+            '.' | '-' => first,
             _ => '_',
         };
         let strength = |c| match c {
@@ -74,14 +64,22 @@ pub(super) fn split(name: &str) -> Vec<Word> {
         if strength(this) > strength(sep) {
             sep = this;
         }
+        rest = &rest[first.len_utf8()..];
     }
-    flush(&mut text, &mut sep, &mut words);
     words
+}
+
+fn lower(text: &str) -> String {
+    if text.is_ascii() {
+        text.to_ascii_lowercase()
+    } else {
+        text.to_lowercase()
+    }
 }
 
 /// Lower-case words joined by `_`.
 pub(super) fn joined(words: &[Word]) -> String {
-    let mut s = String::new();
+    let mut s = String::with_capacity(words.iter().map(|w| w.lower.len() + 1).sum());
     for (i, w) in words.iter().enumerate() {
         if i > 0 {
             s.push('_');
@@ -106,7 +104,7 @@ pub(super) fn written(words: &[Word]) -> String {
 /// Words joined by `_` with common synonyms made one: `attention.query` and `attn_q` are equal.
 pub(super) fn canonical(words: &[Word]) -> String {
     let mut out: Vec<&str> = Vec::with_capacity(words.len());
-    let mut s = String::new();
+    let mut s = String::with_capacity(words.iter().map(|w| w.lower.len() + 1).sum());
     for w in words {
         let word = match w.lower.as_str() {
             "attention" | "selfattention" | "selfattn" | "mha" => "attn",
@@ -148,34 +146,6 @@ fn replace_last<'a>(out: &mut [&'a str], with: &'a str) {
     }
 }
 
-/// Natural order: runs of digits compare as numbers.
-pub(super) fn natural(a: &str, b: &str) -> std::cmp::Ordering {
-    use std::cmp::Ordering;
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
-    let digits = |s: &[u8]| s.iter().take_while(|c| c.is_ascii_digit()).count();
-    while let (Some(&x), Some(&y)) = (a.first(), b.first()) {
-        let order = if x.is_ascii_digit() && y.is_ascii_digit() {
-            let (n, m) = (digits(a), digits(b));
-            let strip = |s: &[u8]| {
-                let zeros = s.iter().take_while(|&&c| c == b'0').count();
-                s[zeros..].to_vec()
-            };
-            let (u, v) = (strip(&a[..n]), strip(&b[..m]));
-            a = &a[n..];
-            b = &b[m..];
-            u.len().cmp(&v.len()).then_with(|| u.cmp(&v))
-        } else {
-            a = &a[1..];
-            b = &b[1..];
-            x.cmp(&y)
-        };
-        if order != Ordering::Equal {
-            return order;
-        }
-    }
-    a.len().cmp(&b.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,12 +171,5 @@ mod tests {
             canonical(&split("ln1")).replace("ln", "norm")
         );
         assert_eq!(canonical(&split("kq_soft_max")), "kq_softmax");
-    }
-
-    #[test]
-    fn digits_compare_as_numbers() {
-        let mut names = vec!["l10", "l2", "l02a", "l1"];
-        names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["l1", "l2", "l02a", "l10"]);
     }
 }

@@ -1,7 +1,8 @@
 //! The candidate holds what belongs to another place: another stage, another layer, twice another stage, a part of the fused
 //! projection, or the sum that the other side dumped before (or after).
 //!
-//! Norms from the one pass of the comparison are the fingerprints: only tensors of equal size and norm are loaded.
+//! Norms from the one pass of the comparison are the fingerprints: only tensors of equal size and norm, whose first elements
+//! are no others altogether, are loaded.
 
 mod fused;
 mod meaning;
@@ -15,6 +16,8 @@ pub struct Elsewhere;
 
 /// Norms further apart than this are no match.
 const NORM: f64 = 0.02;
+/// First elements that are further apart than this belong to different tensors.
+const OTHER: f64 = 0.5;
 /// Two places of the reference that are closer than this cannot be told apart.
 const ALIKE: f64 = 0.02;
 
@@ -146,7 +149,28 @@ fn may_equal(case: &Case<'_>, own: usize, side: Side, j: usize) -> bool {
         Side::Candidate => &theirs.candidate,
     };
     let mine = &mine.candidate;
-    mine.count == theirs.count && (mine.l2 - theirs.l2).abs() <= (NORM + 2.0 * case.noise) * mine.l2
+    mine.count == theirs.count
+        && (mine.l2 - theirs.l2).abs() <= (NORM + 2.0 * case.noise) * mine.l2
+        && first_elements_agree(case, own, side, j)
+}
+
+/// Whether a glance at both leaves it open that they are equal.
+fn first_elements_agree(case: &Case<'_>, own: usize, side: Side, j: usize) -> bool {
+    let pairs = case.scene.pairs;
+    let shape = |i: usize| {
+        let (r, _) = pairs[i].aligned.as_ref()?;
+        Some(r.info.shape())
+    };
+    if shape(own) != shape(j) {
+        return true;
+    }
+    let glance = |side, i| case.scene.glance(side, i);
+    match (glance(Side::Candidate, own), glance(side, j)) {
+        (Some(mine), Some(theirs)) => {
+            theirs.norm() == 0.0 || mine.norm() == 0.0 || mine.distance(&theirs) <= OTHER
+        }
+        _ => true,
+    }
 }
 
 /// Twice another tensor of its own layer: the sum of a tensor with itself, which an in-place operation gives.

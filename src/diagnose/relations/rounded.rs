@@ -84,12 +84,17 @@ fn rounded(a: &Array, dtype: DType) -> Array {
 }
 
 /// Rounded to so many bits after the leading one, ties to even.
-fn to_bits(x: f64, bits: i32) -> f64 {
-    if x == 0.0 || !x.is_finite() {
-        return x;
+fn to_bits(x: f64, bits: u32) -> f64 {
+    let dropped = f64::MANTISSA_DIGITS - 1 - bits;
+    let unit = 1u64 << dropped;
+    let below_half = (unit >> 1) - 1;
+    let even = (x.to_bits() >> dropped) & 1;
+    if x.is_finite() {
+        // a carry out of the mantissa raises the exponent, as it should
+        f64::from_bits((x.to_bits() + below_half + even) & !(unit - 1))
+    } else {
+        x
     }
-    let unit = f64::exp2(x.abs().log2().floor() - f64::from(bits));
-    (x / unit).round_ties_even() * unit
 }
 
 fn holds_only(a: &Array, dtype: DType) -> bool {

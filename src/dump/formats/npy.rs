@@ -4,7 +4,7 @@ use crate::dtype::DType;
 use crate::dump::formats::{stem, tensor};
 use crate::dump::read::{data_of, open_file};
 use crate::dump::{
-    Format, Guess, Hints, Opened, Payload, ReadError, ReadErrorKind, Remark, TensorInfo,
+    Format, Guess, Hints, Opened, Payload, ReadError, ReadErrorKind, Remark, Tensor, TensorInfo,
 };
 use ndarray_npy::npy::header::{Header as NpyHeader, Layout};
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -52,15 +52,7 @@ impl Format for Npy {
                 let needs = header.info.byte_extent();
                 return Err(ReadError::truncated(path, what, needs, len - offset).at_byte(offset));
             }
-            let payload = Payload::File {
-                path: path.into(),
-                offset,
-                big_endian: header.big_endian,
-                crc: None,
-            };
-            let mut tensor = tensor(path, self.name(), stem(path), header.info, payload);
-            tensor.guess = header.guess;
-            opened.tensors.push(tensor);
+            opened.tensors.push(header.tensor(path, at));
             let mut magic = [0; 6];
             reader
                 .seek(SeekFrom::Start(end))
@@ -91,6 +83,17 @@ impl Format for Npy {
             }
         }
         Ok(opened)
+    }
+
+    fn open_head(&self, path: &Path, head: &[u8], len: u64) -> Option<Opened> {
+        let header = Header::read(&mut &*head, len).ok()?;
+        if header.bytes + header.info.byte_extent() != len {
+            return None;
+        }
+        Some(Opened {
+            tensors: vec![header.tensor(path, 0)],
+            ..Opened::default()
+        })
     }
 }
 
@@ -164,25 +167,86 @@ impl Header {
                 "npy header is nested too deeply for an array of numbers".into(),
             ));
         }
-        let header = NpyHeader::from_reader(&mut &head[..]).map_err(|e| {
-            let text = e.to_string();
-            malformed(text.lines().next().unwrap_or_default().to_string())
-        })?;
-        let Some(descriptor) = header.type_descriptor.as_string() else {
-            return Err(Refusal::Error(ReadErrorKind::Unsupported(
-                "structured dtype; save every field as an array of its own".into(),
-            )));
+        let text = std::str::from_utf8(&head[if head[6] == 1 { 10 } else { 12 }..]);
+        let usual = text.ok().and_then(Said::usual);
+        let said = match usual {
+            Some(said) => said,
+            None => Said::any(&head)?,
         };
-        let (dtype, big_endian, guess) = descriptor_type(descriptor)?;
-        let info = match header.layout {
-            Layout::Standard => TensorInfo::new(dtype, header.shape),
-            Layout::Fortran => TensorInfo::fortran(dtype, header.shape),
+        let (dtype, big_endian, guess) = descriptor_type(&said.descriptor)?;
+        let info = match said.fortran {
+            false => TensorInfo::new(dtype, said.shape),
+            true => TensorInfo::fortran(dtype, said.shape),
         };
         Ok(Header {
             info: info.map_err(|e| malformed(e.to_string()))?,
             big_endian,
             guess,
             bytes: total,
+        })
+    }
+}
+
+impl Header {
+    /// The tensor of an array whose header stands at byte `at` of a file.
+    fn tensor(self, path: &Path, at: u64) -> Tensor {
+        let payload = Payload::File {
+            path: path.into(),
+            offset: at + self.bytes,
+            big_endian: self.big_endian,
+            crc: None,
+        };
+        Tensor {
+            guess: self.guess,
+            ..tensor(path, Npy.name(), stem(path), self.info, payload)
+        }
+    }
+}
+
+/// The dictionary of the header.
+struct Said {
+    descriptor: String,
+    fortran: bool,
+    shape: Vec<usize>,
+}
+
+impl Said {
+    /// Reads what numpy itself writes, letter by letter: `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`. Many
+    /// small files take longer to describe than to compare, and a parser of Python literals takes longest.
+    fn usual(text: &str) -> Option<Said> {
+        let text = &text[text.find('{')?..];
+        let (descriptor, text) = text.strip_prefix("{'descr': '")?.split_once('\'')?;
+        let (fortran, text) = text.strip_prefix(", 'fortran_order': ")?.split_once(", ")?;
+        let (shape, text) = text.strip_prefix("'shape': (")?.split_once(')')?;
+        let whole = text.trim_end() == ", }" || text.trim_end() == "}";
+        let dims = shape.split(',').map(str::trim).filter(|d| !d.is_empty());
+        Some(Said {
+            descriptor: whole.then(|| descriptor.to_string())?,
+            fortran: match fortran {
+                "True" => true,
+                "False" => false,
+                _ => return None,
+            },
+            shape: dims.map(|d| d.parse().ok()).collect::<Option<_>>()?,
+        })
+    }
+
+    /// Reads any Python dictionary with the three keys.
+    fn any(head: &[u8]) -> Result<Said, Refusal> {
+        let header = NpyHeader::from_reader(&mut { head }).map_err(|e| {
+            let text = e.to_string();
+            let fact = text.lines().next().unwrap_or_default().to_string();
+            Refusal::Error(ReadErrorKind::Malformed(fact))
+        })?;
+        let Some(descriptor) = header.type_descriptor.as_string() else {
+            return Err(Refusal::Error(ReadErrorKind::Unsupported(
+                "structured dtype; save every field as an array of its own".into(),
+            )));
+        };
+        Ok(Said {
+            descriptor: descriptor.clone(),
+            fortran: header.layout == Layout::Fortran,
+            shape: header.shape,
         })
     }
 }

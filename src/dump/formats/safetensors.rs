@@ -111,7 +111,7 @@ fn written_order(metadata: &Metadata) -> Vec<String> {
     let mut names = metadata.offset_keys();
     let key = |name: &String| metadata.info(name).map(|i| std::cmp::Reverse(i.dtype));
     if names.is_sorted_by(|a, b| (key(a), a) <= (key(b), b)) {
-        names.sort_by(|a, b| crate::dump::open::natural(a, b));
+        names.sort_by(|a, b| crate::natural::natural(a, b));
     }
     names
 }

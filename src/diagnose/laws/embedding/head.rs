@@ -17,8 +17,10 @@ const FEWEST: usize = 5;
 impl Head {
     pub fn new(site: &Site<'_>) -> Option<Head> {
         let (norm, logits) = (site.dumped(Stage::FinalNorm)?, site.dumped(Stage::Logits)?);
-        let tokens = logits.data.len() / logits.width().max(1);
-        (tokens >= FEWEST && norm.data.len() / norm.width().max(1) == tokens)
+        let tokens = |stage| site.scene.rows(site.side, &site.key(stage));
+        // of a large vocabulary only the first rows are looked at
+        let (norms, rows) = (norm.rows().len(), logits.rows().len());
+        (tokens(Stage::FinalNorm) == tokens(Stage::Logits) && norms >= rows && rows >= FEWEST)
             .then_some(Head { norm, logits })
     }
 
