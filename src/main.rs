@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         no_color: std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()),
         columns: command::columns(),
     };
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result =
         command::execute(request, &terminal, &mut out, &mut io::stderr()).and_then(|code| {
             out.flush()?;

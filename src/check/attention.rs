@@ -137,32 +137,51 @@ fn rotation(key: &Key, before: &Array, after: &Array) -> Option<Finding> {
             ),
         ));
     }
-    // mean cosine between input and output per token: the same everywhere when the angle does not depend on the position
-    let [_, tokens, heads, width] = after.shape[..] else {
+    let turn = constant_turn(before, after)?;
+    Some(Finding::red(
+        "rope_position_constant",
+        key,
+        format!(
+            "every token is turned alike, by up to {} rad: the position does not advance",
+            short(turn)
+        ),
+    ))
+}
+
+/// The largest angle (rad), when each pair of channels is turned by the same angle at all tokens.
+fn constant_turn(before: &Array, after: &Array) -> Option<f64> {
+    const ALIKE: f64 = 1e-3;
+    let &[batch, tokens, heads, width] = after.shape.as_slice() else {
         return None;
     };
-    let cosine = |t: usize| {
-        let row = t * heads * width..(t + 1) * heads * width;
-        let (b, a) = (&before.data[row.clone()], &after.data[row]);
-        let dot: f64 = b.iter().zip(a).map(|(x, y)| x * y).sum();
-        let norm = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>();
-        dot / (norm(b) * norm(a)).sqrt()
-    };
-    let angles: Vec<f64> = (0..tokens)
-        .map(|t| cosine(t).clamp(-1.0, 1.0).acos())
-        .collect();
-    let (low, high) = angles
-        .iter()
-        .fold((f64::MAX, 0.0f64), |(l, h), a| (l.min(*a), h.max(*a)));
-    (high - low < 1e-3 && low > 1e-3).then(|| {
-        Finding::red(
-            "rope_position_constant",
-            key,
-            format!(
-                "every token is turned by {} rad: the position does not advance",
-                short(high)
-            ),
-        )
+    let halves: fn(usize, usize) -> [usize; 2] = |i, width| [i, width / 2 + i];
+    let neighbours: fn(usize, usize) -> [usize; 2] = |i, _| [2 * i, 2 * i + 1];
+    [halves, neighbours].into_iter().find_map(|channels| {
+        let mut largest = 0.0f64;
+        for i in 0..width / 2 {
+            let [p, q] = channels(i, width);
+            // cosine and sine of the turn, over all heads of a token
+            let turn = |token: usize| {
+                let (mut cos, mut sin, mut size) = (0.0, 0.0, 0.0);
+                for row in token * heads..(token + 1) * heads {
+                    let at = row * width;
+                    let (x, y) = (before.data[at + p], before.data[at + q]);
+                    let (a, b) = (after.data[at + p], after.data[at + q]);
+                    cos += a * x + b * y;
+                    sin += b * x - a * y;
+                    size += x * x + y * y;
+                }
+                (size > 0.0).then(|| (cos / size, sin / size))
+            };
+            let turns: Vec<(f64, f64)> = (0..batch * tokens).filter_map(turn).collect();
+            let &(c, s) = turns.first()?;
+            let alike = |t: &(f64, f64)| (t.0 - c).hypot(t.1 - s) < ALIKE;
+            if (c.hypot(s) - 1.0).abs() > ALIKE || !turns.iter().all(alike) {
+                return None;
+            }
+            largest = largest.max(s.atan2(c).abs());
+        }
+        (largest > ALIKE).then_some(largest)
     })
 }
 

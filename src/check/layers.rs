@@ -1,8 +1,8 @@
 //! Hidden states evolve: layers differ from one another, tokens differ, the largest logit is not always the same.
 
 use super::{Check, Finding};
-use crate::diagnose::{Scene, Side};
-use crate::name::Stage;
+use crate::diagnose::{Array, Scene, Side};
+use crate::name::{Key, Stage};
 use std::collections::HashMap;
 
 /// The same stage of two layers, or two steps, holds the same bytes.
@@ -17,19 +17,17 @@ impl Check for Identical {
         let mut out = Vec::new();
         let mut seen: HashMap<(Option<u32>, Stage, Vec<u64>), usize> = HashMap::new();
         for (i, pair) in scene.pairs.iter().enumerate() {
-            let Some(stage) = pair
-                .key
-                .stage
-                .filter(|s| s.is_per_layer() && pair.key.rest.is_empty())
-            else {
+            let of_layer = |s: &Stage| s.is_per_layer() || *s == Stage::Logits;
+            let Some(stage) = pair.key.stage.filter(of_layer) else {
                 continue;
             };
-            let Some(a) = scene
-                .load(Side::Reference, i)
-                .filter(|a| a.data.len() > 1 && a.data.iter().any(|x| *x != a.data[0]))
-            else {
+            let varies = |a: &Array| a.data.len() > 1 && a.data.iter().any(|x| *x != a.data[0]);
+            let Some(a) = scene.load(Side::Reference, i).filter(varies) else {
                 continue;
             };
+            if !pair.key.rest.is_empty() {
+                continue;
+            }
             // a fingerprint, then the whole
             let print: Vec<u64> = a
                 .data
@@ -37,25 +35,62 @@ impl Check for Identical {
                 .step_by(a.data.len() / 16 + 1)
                 .map(|x| x.to_bits())
                 .collect();
-            match seen.get(&(pair.key.step, stage, print.clone())) {
-                Some(&other)
-                    if scene
-                        .load(Side::Reference, other)
-                        .is_some_and(|b| b.data == a.data) =>
-                {
+            let equal = |other: usize| {
+                let b = scene.load(Side::Reference, other);
+                b.is_some_and(|b| b.data == a.data)
+            };
+            let of_step = (pair.key.step, stage, print.clone());
+            match seen.get(&of_step) {
+                Some(&other) if equal(other) => {
                     let message = format!(
                         "bit for bit equal to {}: a stale buffer, or a hook that kept one buffer",
                         scene.pairs[other].key
                     );
                     out.push(Finding::red("layers_identical", &pair.key, message));
+                    continue;
                 }
                 Some(_) => {}
                 None => {
-                    seen.insert((pair.key.step, stage, print), i);
+                    seen.insert(of_step, i);
                 }
+            }
+            let before = pair.key.step.and_then(|step| step.checked_sub(1));
+            let earlier = before.and_then(|step| {
+                let print = seen.get(&(Some(step), stage, print))?;
+                Some(*print).filter(|&p| scene.pairs[p].key.layer == pair.key.layer)
+            });
+            if let Some(other) = earlier.filter(|&o| equal(o) && sees_the_past(stage)) {
+                out.push(repeated(scene, &pair.key, &scene.pairs[other].key));
             }
         }
         out
+    }
+}
+
+/// Stages that depend on all tokens so far: for the same token again they are not what they were. (Q, K and V of the first
+/// layer are.)
+fn sees_the_past(stage: Stage) -> bool {
+    stage >= Stage::AttnQk
+}
+
+/// A pass that gives what the one before gave. With the same tokens it should.
+fn repeated(scene: &Scene<'_>, key: &Key, earlier: &Key) -> Finding {
+    let input = |key: &Key| {
+        let site = scene.site(Side::Reference, key);
+        [Stage::InputIds, Stage::TokEmbed, Stage::Embed]
+            .into_iter()
+            .find_map(|s| site.dumped(s))
+    };
+    let message = format!(
+        "bit for bit equal to {earlier}: a buffer that is not written again, or a captured graph that is replayed"
+    );
+    match (input(key), input(earlier)) {
+        (Some(a), Some(b)) if a.data != b.data => Finding::red("layers_identical", key, message),
+        _ => Finding::note(
+            "layers_identical",
+            key,
+            format!("{message}, unless both passes had the same tokens"),
+        ),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Opens a path as a dump.
 
+use super::formats::npy::Npy;
 use super::formats::raw::{Description, Raw};
 use super::formats::{self, FORMATS};
 use super::manifest::Manifests;
@@ -13,6 +14,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+/// Bytes of a file that are read first.
+const PAGE: u64 = 1 << 12;
 /// Bytes of a file that [`Format::sniff`] sees.
 const HEAD: u64 = 1 << 16;
 /// Deeper folders than any dump has.
@@ -77,7 +80,7 @@ fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
     };
     let mut files = Vec::new();
     list(root, 0, &mut files, &mut dump)?;
-    sort_naturally(&mut files);
+    sort_naturally(root, &mut files);
     let manifests = Manifests::read(&files);
     let outcomes: Vec<Outcome> = files
         .par_iter()
@@ -191,17 +194,23 @@ fn head_and_len(path: &Path, limit: u64) -> Result<(Vec<u8>, u64), ReadError> {
     let io = |e| ReadError::io(path, e);
     let file = File::open(path).map_err(io)?;
     let len = file.metadata().map_err(io)?.len();
-    let mut head = vec![0; len.min(limit) as usize];
-    let mut filled = 0;
-    while filled < head.len() {
-        match file.read_at(&mut head[filled..], filled as u64) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(io(e)),
+    let mut head = Vec::new();
+    // the first page is enough for the most common of small files
+    for limit in [limit.min(PAGE), limit] {
+        let mut filled = head.len();
+        head.resize(len.min(limit) as usize, 0);
+        while filled < head.len() {
+            match file.read_at(&mut head[filled..], filled as u64) {
+                Ok(0) => head.truncate(filled),
+                Ok(n) => filled += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(io(e)),
+            }
+        }
+        if Npy.sniff(&head, path) {
+            break;
         }
     }
-    head.truncate(filled);
     Ok((head, len))
 }
 
@@ -214,7 +223,8 @@ fn list(
 ) -> Result<(), ReadError> {
     let io = |e| ReadError::io(folder, e);
     for entry in fs::read_dir(folder).map_err(io)? {
-        let path = entry.map_err(io)?.path();
+        let entry = entry.map_err(io)?;
+        let path = entry.path();
         let hidden = path
             .file_name()
             .is_some_and(|n| n.as_encoded_bytes().starts_with(b".") || n == "__MACOSX");
@@ -222,8 +232,12 @@ fn list(
             dump.ignored.push(path);
             continue;
         }
-        match fs::metadata(&path) {
-            Ok(meta) if meta.is_dir() => {
+        let kind = match entry.file_type() {
+            Ok(kind) if kind.is_symlink() => fs::metadata(&path).map(|meta| meta.file_type()),
+            kind => kind,
+        };
+        match kind {
+            Ok(kind) if kind.is_dir() => {
                 if depth == MAX_FOLDERS {
                     let fact = format!("more than {MAX_FOLDERS} folders inside each other");
                     dump.unreadable.push(ReadError::unsupported(&path, fact));
@@ -231,7 +245,7 @@ fn list(
                     dump.unreadable.push(error);
                 }
             }
-            Ok(meta) if meta.is_file() => files.push(path),
+            Ok(kind) if kind.is_file() => files.push(path),
             Ok(_) => dump.ignored.push(path),
             Err(error) if formats::extension(&path).is_some() => {
                 dump.unreadable.push(ReadError::io(&path, error));
@@ -252,32 +266,16 @@ fn folder_name(root: &Path, file: &Path) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// Sorts by the parts of the paths, each in natural order.
-fn sort_naturally(files: &mut Vec<PathBuf>) {
-    let parts = |p: &PathBuf| -> Vec<String> {
-        p.components()
-            .map(|c| c.as_os_str().to_string_lossy().into_owned())
-            .collect()
+/// Sorts by the folders and names below `root`, in natural order.
+fn sort_naturally(root: &Path, files: &mut Vec<PathBuf>) {
+    let start = root.as_os_str().len();
+    let key = |file: &PathBuf| {
+        let below = &file.as_os_str().as_encoded_bytes()[start..];
+        // a folder's files stand before those of a folder whose name goes on
+        String::from_utf8_lossy(below).replace('/', "\0")
     };
-    // all paths begin alike: what they share is left out
-    let common = files.first().map_or(0, |first| {
-        let folder = first.parent().unwrap_or(first);
-        folder
-            .ancestors()
-            .find(|a| files.iter().all(|f| f.starts_with(a)))
-            .map_or(0, |a| a.components().count())
-    });
-    let mut keyed: Vec<(Vec<String>, PathBuf)> = std::mem::take(files)
-        .into_iter()
-        .map(|f| (parts(&f).split_off(common), f))
-        .collect();
-    keyed.sort_by(|(a, _), (b, _)| {
-        a.iter()
-            .zip(b)
-            .map(|(x, y)| natural(x, y))
-            .find(|o| o.is_ne())
-            .unwrap_or_else(|| a.len().cmp(&b.len()))
-    });
+    let mut keyed: Vec<(String, PathBuf)> = files.drain(..).map(|f| (key(&f), f)).collect();
+    keyed.sort_by(|(a, _), (b, _)| natural(a, b));
     files.extend(keyed.into_iter().map(|(_, f)| f));
 }
 

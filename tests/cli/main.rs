@@ -1,6 +1,7 @@
 //! The one integration test binary.
 
 mod allocation;
+mod check;
 mod commands;
 mod formats;
 #[path = "../model/mod.rs"]

@@ -25,7 +25,7 @@ pub use config::Config;
 pub use faults::{Fault, Layers};
 pub use math::Arithmetic;
 pub use style::{Profile, Style};
-pub use tap::Run;
+pub use tap::{Data, Run};
 pub use write::{Stored, npy, write};
 
 use forward::Pass;

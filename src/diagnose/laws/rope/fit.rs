@@ -10,6 +10,8 @@ const ACCEPT: f64 = 0.2;
 const TOKENS: usize = 512;
 /// A simpler description is kept when it leaves at most this many times what a freer one does.
 const SIMPLER: f64 = 1.25;
+/// What single precision leaves of a rotation, angles and products rounded.
+const SINGLE: f64 = 5e-7;
 
 /// A fitted rotation with the relative error it leaves.
 #[derive(Clone, Debug, PartialEq)]
@@ -128,10 +130,9 @@ fn of_pairing(spins: &Spins, hint: Option<&Rotation>, start: usize) -> Option<Fi
         let Some(f) = refined(spins, series, frequencies, start) else {
             continue;
         };
-        if best
-            .as_ref()
-            .is_none_or(|b| f.residual * SIMPLER < b.residual)
-        {
+        // what single precision leaves is no reason for more parameters
+        let worse = |b: &Fitted| b.residual > SINGLE && f.residual * SIMPLER < b.residual;
+        if best.as_ref().is_none_or(worse) {
             best = Some(f);
         }
     }
