@@ -1,7 +1,7 @@
 //! The table of spellings (`dialects.toml`) and its look-up.
 
 use super::Stage;
-use super::words::{Word, canonical, joined, split};
+use super::words::{Word, canonical, forms, joined};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -85,29 +85,43 @@ struct Table {
 /// What each dialect reads, by dialect.
 type Readings = Vec<(usize, Reading)>;
 
-struct Spellings {
-    exact: HashMap<String, Readings>,
-    canonical: HashMap<String, Readings>,
+/// What some words mean.
+#[derive(Default)]
+struct Meanings {
+    /// They stand so in the table.
+    exact: Readings,
+    /// They are what synonyms make of a spelling in the table.
+    canonical: Readings,
 }
 
+struct Spellings(HashMap<String, Meanings>);
+
 impl Spellings {
-    fn with_capacity(spellings: usize) -> Spellings {
-        Spellings {
-            exact: HashMap::with_capacity(spellings),
-            canonical: HashMap::with_capacity(spellings),
+    /// The first reading of a spelling stays.
+    fn add(&mut self, dialect: usize, spelling: &str, reading: Reading) {
+        let put = |readings: &mut Readings| {
+            if readings.iter().all(|(d, _)| *d != dialect) {
+                readings.reserve_exact(1);
+                readings.push((dialect, reading));
+            }
+        };
+        let (exact, canonical) = forms(spelling);
+        let same = exact == canonical;
+        let meanings = self.0.entry(exact).or_default();
+        put(&mut meanings.exact);
+        if same {
+            put(&mut meanings.canonical);
+        } else {
+            put(&mut self.0.entry(canonical).or_default().canonical);
         }
     }
 
-    /// The first reading of a spelling stays.
-    fn add(&mut self, dialect: usize, spelling: &str, reading: Reading) {
-        let words = split(spelling);
-        let exact = self.exact.entry(joined(&words)).or_default();
-        let canonical = self.canonical.entry(canonical(&words)).or_default();
-        for readings in [exact, canonical] {
-            if readings.iter().all(|(d, _)| *d != dialect) {
-                readings.push((dialect, reading));
-            }
-        }
+    fn exact(&self, words: &str) -> Option<&Readings> {
+        self.0.get(words).map(|m| &m.exact)
+    }
+
+    fn canonical(&self, words: &str) -> Option<&Readings> {
+        self.0.get(words).map(|m| &m.canonical)
     }
 }
 
@@ -117,8 +131,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let file: File = toml::from_str(include_str!("dialects.toml")).expect("dialects.toml parses");
     let mut table = Table {
         dialects: Vec::new(),
-        layered: Spellings::with_capacity(2048),
-        top: Spellings::with_capacity(512),
+        layered: Spellings(HashMap::with_capacity(2048)),
+        top: Spellings(HashMap::with_capacity(512)),
     };
     for section in &file.dialect {
         table.add(section);
@@ -192,7 +206,7 @@ impl Ranking {
     pub fn of_names(names: impl Iterator<Item = (String, bool)>) -> Ranking {
         let mut votes = vec![0usize; TABLE.dialects.len()];
         for (words, layered) in names {
-            for (dialect, _) in TABLE.table(layered).exact.get(&words).into_iter().flatten() {
+            for (dialect, _) in TABLE.table(layered).exact(&words).into_iter().flatten() {
                 votes[*dialect] += 1;
             }
         }
@@ -215,14 +229,15 @@ impl Ranking {
 pub(super) fn look_up(words: &[Word], layered: bool, ranking: &Ranking) -> Option<Reading> {
     let table = TABLE.table(layered);
     let readings = table
-        .exact
-        .get(&joined(words))
-        .or_else(|| table.canonical.get(&canonical(words)))?;
+        .exact(&joined(words))
+        .filter(|r| !r.is_empty())
+        .or_else(|| table.canonical(&canonical(words)))?;
     ranking.best(readings)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::words::split;
     use super::*;
 
     /// The dialects of that name first.

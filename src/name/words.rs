@@ -79,14 +79,31 @@ fn lower(text: &str) -> String {
 
 /// Lower-case words joined by `_`.
 pub(super) fn joined(words: &[Word]) -> String {
-    let mut s = String::with_capacity(words.iter().map(|w| w.lower.len() + 1).sum());
-    for (i, w) in words.iter().enumerate() {
+    join(words.iter().map(|w| w.lower.as_str()))
+}
+
+fn join<'a>(words: impl Iterator<Item = &'a str> + Clone) -> String {
+    let mut s = String::with_capacity(words.clone().map(|w| w.len() + 1).sum());
+    for (i, w) in words.enumerate() {
         if i > 0 {
             s.push('_');
         }
-        s.push_str(&w.lower);
+        s.push_str(w);
     }
     s
+}
+
+/// A spelling as [`joined`] and as [`canonical`] words.
+pub(super) fn forms(spelling: &str) -> (String, String) {
+    let lower = lower(spelling);
+    let mut words: Vec<&str> = Vec::with_capacity(8);
+    words.extend(
+        lower
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|w| !w.is_empty()),
+    );
+    let words = words.iter().copied();
+    (join(words.clone()), with_synonyms(words))
 }
 
 /// The words as they were written, with their separators.
@@ -103,10 +120,14 @@ pub(super) fn written(words: &[Word]) -> String {
 
 /// Words joined by `_` with common synonyms made one: `attention.query` and `attn_q` are equal.
 pub(super) fn canonical(words: &[Word]) -> String {
-    let mut out: Vec<&str> = Vec::with_capacity(words.len());
-    let mut s = String::with_capacity(words.iter().map(|w| w.lower.len() + 1).sum());
+    with_synonyms(words.iter().map(|w| w.lower.as_str()))
+}
+
+fn with_synonyms<'a>(words: impl Iterator<Item = &'a str> + Clone) -> String {
+    let mut s = String::with_capacity(words.clone().map(|w| w.len() + 1).sum());
+    let mut out: Vec<&str> = Vec::with_capacity(8);
     for w in words {
-        let word = match w.lower.as_str() {
+        let word = match w {
             "attention" | "selfattention" | "selfattn" | "mha" => "attn",
             "feedforward" | "ffn" | "ff" => "mlp",
             "layernorm" | "rmsnorm" | "ln" | "rms" => "norm",

@@ -37,6 +37,7 @@ fn masked(bencher: Bencher, case: &(DType, Isa)) {
     let mut pair = data::pair(ELEMENTS);
     for side in &mut pair {
         side.iter_mut()
+            .skip(1)
             .step_by(3)
             .for_each(|x| *x = f64::NEG_INFINITY);
     }
