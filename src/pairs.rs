@@ -189,8 +189,27 @@ fn summaries(pair: &Pair) -> Outcome {
         return Outcome::Pending;
     };
     match (statistics(r), statistics(c)) {
-        (Ok(reference), Ok(candidate)) => Outcome::Statistics(Box::new([reference, candidate])),
+        (Ok(mut reference), Ok(mut candidate)) => {
+            same_deviation(&mut reference, &mut candidate);
+            Outcome::Statistics(Box::new([reference, candidate]))
+        }
         (Err(error), _) | (_, Err(error)) => Outcome::Unreadable((&error).into()),
+    }
+}
+
+/// A printed standard deviation may be that of the population or of a sample (torch's default): the larger of the two sides
+/// is taken for the sample's, √(n/(n−1)) times the population's, where that brings them together.
+fn same_deviation(a: &mut PrintedStats, b: &mut PrintedStats) {
+    let count = a.count.or(b.count);
+    let (Some(n), Some(x), Some(y)) = (count.filter(|n| *n > 1), &mut a.std, &mut b.std) else {
+        return;
+    };
+    let factor = ((n - 1) as f64 / n as f64).sqrt();
+    let (larger, smaller) = if x.value > y.value { (x, y) } else { (y, x) };
+    let population = larger.value * factor;
+    if (population - smaller.value).abs() < (larger.value - smaller.value).abs() {
+        larger.value = population;
+        larger.half_unit *= factor;
     }
 }
 

@@ -1,7 +1,7 @@
 //! `tdiff stats`: one-off statistics of files or whole dumps.
 
 use crate::compare::summarise::{Summary, summarise};
-use crate::dump::{Guess, Hints, Payload, Tensor, open};
+use crate::dump::{Guess, Hints, Payload, ReadError, Rounded, Tensor, open};
 use crate::pairs::Lost;
 use crate::report::real::short;
 use crate::report::{Real, Style};
@@ -40,7 +40,7 @@ pub fn execute(
     }
     let summaries: Vec<Result<Summary, Lost>> = tensors
         .par_iter()
-        .map(|t| summarise(t).map_err(|e| Lost::from(&e)))
+        .map(|t| summary(t).map_err(|e| Lost::from(&e)))
         .collect();
     let mut read = Vec::new();
     for (tensor, summary) in tensors.iter().zip(summaries) {
@@ -64,6 +64,28 @@ pub fn execute(
     Ok(code)
 }
 
+/// The figures of the values, or those that were printed where nothing else is known.
+fn summary(t: &Tensor) -> Result<Summary, ReadError> {
+    let (Payload::Statistics, Some(printed)) = (&t.payload, &t.printed.stats) else {
+        return summarise(t);
+    };
+    let value = |r: Option<Rounded>| r.map(|r| r.value);
+    Ok(Summary {
+        count: printed.count.unwrap_or(0),
+        mean: value(printed.mean),
+        std: value(printed.std),
+        min: value(printed.min),
+        max: value(printed.max),
+        l2: value(printed.l2),
+        ..Summary::default()
+    })
+}
+
+/// Counts are known where values are.
+fn counted(t: &Tensor, n: u64) -> Option<u64> {
+    (!matches!(t.payload, Payload::Statistics)).then_some(n)
+}
+
 fn object(t: &Tensor, s: &Summary) -> Value {
     let real = |x: Option<f64>| json!(x.map(Real));
     let quantiles: Map<String, Value> = s
@@ -81,7 +103,8 @@ fn object(t: &Tensor, s: &Summary) -> Value {
         "precision": s.precision.map(|d| d.name()),
         "stats": {
             "count": s.count, "mean": real(s.mean), "std": real(s.std), "min": real(s.min), "max": real(s.max), "rms": real(s.rms),
-            "l1": real(s.l1), "l2": real(s.l2), "nan": s.nan, "inf": s.inf, "zeros": s.zeros, "quantiles": quantiles,
+            "l1": real(s.l1), "l2": real(s.l2), "nan": counted(t, s.nan), "inf": counted(t, s.inf),
+            "zeros": counted(t, s.zeros), "quantiles": quantiles,
         },
         "histogram": s.histogram,
         "sampled": s.sampled,
@@ -132,6 +155,7 @@ fn number(x: Option<f64>) -> String {
 
 /// Everything about one tensor.
 fn one(t: &Tensor, s: &Summary, out: &mut dyn Write) -> Result<()> {
+    let count = |n: u64| counted(t, n).map_or("–".into(), |n| n.to_string());
     let precision = s
         .precision
         .filter(|p| *p != t.info.dtype())
@@ -158,7 +182,7 @@ fn one(t: &Tensor, s: &Summary, out: &mut dyn Write) -> Result<()> {
         [
             ("L1", number(s.l1)),
             ("L2", number(s.l2)),
-            ("zeros", s.zeros.to_string()),
+            ("zeros", count(s.zeros)),
         ],
     ];
     for line in lines {
@@ -168,7 +192,8 @@ fn one(t: &Tensor, s: &Summary, out: &mut dyn Write) -> Result<()> {
             .collect();
         writeln!(out, "  {}", cells.concat().trim_end())?;
     }
-    writeln!(out, "  {:<6}{:<14}{:<6}{}", "NaN", s.nan, "Inf", s.inf)?;
+    let (nan, inf) = (count(s.nan), count(s.inf));
+    writeln!(out, "  {:<6}{nan:<14}{:<6}{inf}", "NaN", "Inf")?;
     if !s.quantiles.is_empty() {
         let cells: Vec<String> = s
             .quantiles
@@ -178,9 +203,9 @@ fn one(t: &Tensor, s: &Summary, out: &mut dyn Write) -> Result<()> {
         writeln!(out, "  quantiles  {}", cells.join("  "))?;
     }
     let values = |x: &[f64]| x.iter().map(|v| short(*v)).collect::<Vec<_>>().join(" ");
-    if s.last.is_empty() {
+    if s.last.is_empty() && !s.first.is_empty() {
         writeln!(out, "  values     {}", values(&s.first))?;
-    } else {
+    } else if !s.first.is_empty() {
         writeln!(
             out,
             "  values     {} … {}",
@@ -239,8 +264,8 @@ fn many(read: &[(&Tensor, Summary)], style: &Style, out: &mut dyn Write) -> Resu
             number(s.std),
             number(s.min),
             number(s.max),
-            s.nan.to_string(),
-            s.inf.to_string(),
+            counted(t, s.nan).map_or("–".into(), |n| n.to_string()),
+            counted(t, s.inf).map_or("–".into(), |n| n.to_string()),
         ]);
     }
     for (i, column) in grid.column_iter_mut().enumerate() {
@@ -250,10 +275,23 @@ fn many(read: &[(&Tensor, Summary)], style: &Style, out: &mut dyn Write) -> Resu
         }
     }
     writeln!(out, "{}", grid.trim_fmt())?;
+    // What holds for many tensors is said once.
+    const FEW: usize = 3;
+    let mut notes: Vec<(String, Vec<&str>)> = Vec::new();
     for (t, s) in read {
         for note in remarks(t, s) {
-            writeln!(out, "note: {}: {note}", t.name)?;
+            match notes.iter_mut().find(|(n, _)| *n == note) {
+                Some((_, names)) => names.push(&t.name),
+                None => notes.push((note, vec![&t.name])),
+            }
         }
+    }
+    for (note, names) in notes {
+        let who = match names.len() {
+            n if n > FEW => format!("{n} tensors"),
+            _ => names.join(", "),
+        };
+        writeln!(out, "note: {who}: {note}")?;
     }
     Ok(())
 }

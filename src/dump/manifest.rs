@@ -1,5 +1,7 @@
 //! A JSON file that describes the other files of its folder.
 
+use super::calls;
+use super::formats::json;
 use super::formats::raw::Description;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -12,6 +14,9 @@ const MAX_MANIFEST: u64 = 64 << 20;
 const NAMES: &[&str] = &[
     "manifest", "index", "dump", "tensors", "order", "metadata", "meta",
 ];
+
+/// What ends the name of a call tree of Hugging Face's debugger that lists files of values.
+const CALL_TREE: &str = "_debug_tree_full_tensors";
 
 /// What the manifests of a dump say about its files.
 #[derive(Debug, Default)]
@@ -34,15 +39,18 @@ impl Manifests {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .to_ascii_lowercase();
-            if !is_json || !NAMES.contains(&&*stem) {
+            if let Some(calls) = calls::read(path, files) {
+                for (file, _) in calls.places {
+                    manifests.add(file, Description::default());
+                }
+                manifests.used.push(calls.list);
+                continue;
+            }
+            if !is_json || !(NAMES.contains(&&*stem) || stem.ends_with(CALL_TREE)) {
                 continue;
             }
             let readable = fs::metadata(path).is_ok_and(|m| m.len() <= MAX_MANIFEST);
-            let Some(json) = readable
-                .then(|| fs::read(path).ok())
-                .flatten()
-                .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
-            else {
+            let Some(json) = readable.then(|| json::read(path).ok()).flatten() else {
                 continue;
             };
             let folder = path.parent().unwrap_or(Path::new(""));
@@ -53,8 +61,7 @@ impl Manifests {
             collector.value(&json);
             let mut any = false;
             for (file, description) in collector.found {
-                let next = manifests.entries.len() as u64;
-                manifests.entries.entry(file).or_insert((description, next));
+                manifests.add(file, description);
                 any = true;
             }
             if any {
@@ -62,6 +69,11 @@ impl Manifests {
             }
         }
         manifests
+    }
+
+    fn add(&mut self, file: PathBuf, description: Description) {
+        let next = self.entries.len() as u64;
+        self.entries.entry(file).or_insert((description, next));
     }
 
     pub fn get(&self, file: &Path) -> Option<&Description> {
@@ -116,7 +128,16 @@ impl Collector {
         match value {
             Value::Array(items) => items.iter().for_each(|item| self.value(item)),
             Value::Object(fields) => {
-                let named = ["file", "filename", "file_name", "path", "data_name", "name"]
+                const KEYS: [&str; 7] = [
+                    "file",
+                    "filename",
+                    "file_name",
+                    "path",
+                    "data_name",
+                    "name",
+                    "value",
+                ];
+                let named = KEYS
                     .iter()
                     .find_map(|key| self.file(fields.get(*key)?.as_str()?));
                 if let Some(file) = named {

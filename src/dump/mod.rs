@@ -1,11 +1,13 @@
 //! A dump: everything that one side wrote, as lazy tensors.
 
+mod calls;
 mod elements;
 pub mod error;
 pub mod formats;
 mod manifest;
 mod names;
 mod open;
+mod passes;
 pub mod payload;
 mod read;
 mod select;

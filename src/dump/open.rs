@@ -5,7 +5,7 @@ use super::formats::raw::{Description, Raw};
 use super::formats::{self, FORMATS};
 use super::manifest::Manifests;
 use super::select::Selector;
-use super::{Dump, Format, Hints, Opened, ReadError, Remark, names};
+use super::{Dump, Format, Hints, Opened, ReadError, Remark, names, passes};
 use crate::natural::natural;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -94,11 +94,14 @@ fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
             _ => None,
         })
         .flatten()
-        .chain(manifests.used())
         .cloned()
         .collect();
     for (file, outcome) in files.into_iter().zip(outcomes) {
-        if consumed.contains(&file) {
+        // A manifest that describes more than the files beside it holds tensors of its own.
+        let empty = matches!(&outcome, Outcome::Opened(o) if o.tensors.is_empty());
+        let manifest =
+            manifests.used().contains(&file) && (empty || matches!(outcome, Outcome::NoTensor));
+        if manifest || consumed.contains(&file) {
             continue;
         }
         match outcome {
@@ -121,6 +124,7 @@ fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
             Outcome::NoTensor => dump.ignored.push(file),
         }
     }
+    passes::settle(&mut dump);
     names::finish(&mut dump);
     Ok(dump)
 }

@@ -20,6 +20,8 @@ pub(super) struct Clean {
     pub layer: Option<u32>,
     /// Position of a leading number in `words`, and its value.
     pub counter: Option<(usize, u32)>,
+    /// A node inside a module of an exported graph.
+    pub inner: bool,
     /// Tags that set tensors of one name apart.
     pub extra: String,
 }
@@ -46,7 +48,8 @@ pub(super) fn clean(name: &str) -> Clean {
     name = take_views(name, &mut c);
     let without_uuid = drop_uuid(name);
     let tagged = key_values(&without_uuid, &mut c);
-    let plain = module_call(&tagged, &mut c);
+    let called = debugger_call(&tagged);
+    let plain = module_call(&called, &mut c);
     c.words = split(&plain);
     take_marks(&mut c);
     find_counter(&mut c);
@@ -166,12 +169,47 @@ fn key_values(name: &str, c: &mut Clean) -> String {
     }
 }
 
-/// msprobe: `Module.model.layers.0.mlp.LlamaMLP.forward.0.output.0`; returns `model.layers.0.mlp.output.0`.
+/// Hugging Face's debugger: `LlamaForCausalLM.model.norm_inputs_args_0`, `…_inputs_kwargs_hidden_states`, `…_outputs`; returns
+/// `LlamaForCausalLM.model.norm/inputs_0`, `…/outputs`.
+fn debugger_call(name: &str) -> String {
+    /// Arguments by name that are what the module transforms.
+    const STREAM: &[&str] = &["hidden_states", "hidden_state", "input", "inputs", "x"];
+    let (folder, own) = match name.rsplit_once('/') {
+        Some((folder, own)) => (format!("{folder}/"), own),
+        None => (String::new(), name),
+    };
+    if !own.starts_with(|ch: char| ch.is_ascii_uppercase()) {
+        return name.to_string();
+    }
+    let index = |s: &str| s.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    if let Some((module, rest)) = own.rsplit_once("_inputs_args_").filter(|(_, r)| index(r)) {
+        return format!("{folder}{module}/inputs_{rest}");
+    }
+    if let Some((module, key)) = own.rsplit_once("_inputs_kwargs_") {
+        return match STREAM.contains(&key) {
+            true => format!("{folder}{module}/inputs_0"),
+            // What the whole model takes is known by its own name.
+            false if !module.contains('.') => format!("{folder}{module}/{key}"),
+            false => format!("{folder}{module}/inputs_{key}"),
+        };
+    }
+    match own.rsplit_once("_outputs") {
+        Some((module, rest)) if module.contains('.') && index(rest) => {
+            format!("{folder}{module}/outputs{rest}")
+        }
+        _ => name.to_string(),
+    }
+}
+
+/// msprobe: `Module.model.layers.0.mlp.LlamaMLP.forward.0.output.0`; returns `model.layers.0.mlp/output.0`. The
+/// folder of the files says nothing; a parameter is named as in a checkpoint.
 fn module_call(name: &str, c: &mut Clean) -> String {
     let (folder, last) = match name.rsplit_once('/') {
         Some((folder, last)) => (folder, last),
         None => ("", name),
     };
+    let folder = folder.strip_suffix("dump_tensor_data").unwrap_or(folder);
+    let folder = folder.trim_end_matches('/');
     const KINDS: &[&str] = &[
         "Module",
         "Cell",
@@ -196,14 +234,20 @@ fn module_call(name: &str, c: &mut Clean) -> String {
     let is_number = |s: &&str| s.bytes().all(|b| b.is_ascii_digit());
     let mut end = direction;
     let mut after = direction + 1;
-    if let Some(call) = parts.get(after).filter(|p| is_number(p)) {
-        c.call = call.parse().ok();
+    let mut call = None;
+    if let Some(number) = parts.get(after).filter(|p| is_number(p)) {
+        call = number.parse().ok();
         after += 1;
     } else if end > 2 && is_number(&parts[end - 1]) {
         end -= 1;
-        c.call = parts[end].parse().ok();
+        call = parts[end].parse().ok();
     }
     let is_module = matches!(parts[0], "Module" | "Cell");
+    match call {
+        // The calls of a function are counted over the whole model: they are places in it.
+        Some(n) if !is_module => c.extra = format!("call {n}"),
+        call => c.call = call,
+    }
     if is_module && end > 2 && parts[end - 1].starts_with(|ch: char| ch.is_ascii_uppercase()) {
         end -= 1;
     }
@@ -212,8 +256,16 @@ fn module_call(name: &str, c: &mut Clean) -> String {
     if parts[direction] == "backward" {
         plain.push("backward");
     }
-    plain.extend(&parts[after..]);
-    let plain = plain.join(".");
+    let mut rest = &parts[after.min(parts.len())..];
+    let hook = matches!(rest.first(), Some(&("input" | "output")));
+    if let ["parameters", own @ ..] = rest {
+        rest = own;
+    }
+    let mut plain = plain.join(".");
+    if !rest.is_empty() {
+        plain.push(if hook { '/' } else { '.' });
+        plain.push_str(&rest.join("."));
+    }
     if folder.is_empty() {
         plain
     } else {
@@ -318,7 +370,7 @@ fn mark_at(c: &mut Clean, i: usize) -> usize {
             return 2;
         }
     }
-    if w.fused("pid").is_some() {
+    if w.fused("pid").is_some() || in_folder && w.fused("proc").is_some() {
         return 1;
     }
     if w.lower == "pid" && next_number.is_some() {
@@ -395,8 +447,37 @@ mod tests {
         let c = clean("step0/rank0/dump_tensor_data/Module.conv2.Conv2d.forward.1.output.0");
         assert_eq!(
             (joined(&c.words), c.call, c.step),
-            ("dump_tensor_data_conv2_output_0".into(), Some(1), Some(0))
+            ("conv2_output_0".into(), Some(1), Some(0))
         );
+        assert_eq!(
+            written(&clean("step1/proc4711/dump_tensor_data/Module.model.norm.Norm.forward.0.parameters.weight").words),
+            "model.norm.weight"
+        );
+        let c = clean("Functional.linear.3.forward.output.0");
+        assert_eq!(
+            (written(&c.words), &*c.extra),
+            ("Functional.linear/output.0".into(), "call 3")
+        );
+        for (name, plain) in [
+            (
+                "LlamaForCausalLM.model.norm_inputs_args_0",
+                "LlamaForCausalLM.model.norm/inputs_0",
+            ),
+            (
+                "d/M.layers.0.mlp_inputs_kwargs_hidden_states",
+                "d/M.layers.0.mlp/inputs_0",
+            ),
+            (
+                "M.layers.0.mlp_inputs_kwargs_mask",
+                "M.layers.0.mlp/inputs_mask",
+            ),
+            ("M_inputs_kwargs_input_ids", "M/input_ids"),
+            ("M.layers.0.mlp_outputs", "M.layers.0.mlp/outputs"),
+            ("M.layers.0.mlp_outputs_1", "M.layers.0.mlp/outputs_1"),
+            ("M_outputs_logits", "M_outputs_logits"),
+        ] {
+            assert_eq!(written(&clean(name).words), plain, "{name}");
+        }
         assert_eq!(words("model.norm/outputs_cuda_0"), "model_norm_outputs");
         assert_eq!(words("model.norm/inputs_0_cuda_0"), "model_norm_inputs_0");
         assert_eq!(words("run_20240131-120000/q_proj"), "run_q_proj");

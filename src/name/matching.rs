@@ -5,6 +5,9 @@ use super::words::{joined, split};
 use super::{Entry, Key, Stage};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Stands among the words of a node inside a module, which is never the module.
+pub(super) const INNER_NODE: &str = "(node)";
+
 /// One side while it is paired.
 pub(super) struct Half<'a> {
     pub entries: &'a [Entry<'a>],
@@ -254,7 +257,11 @@ impl<'a> Matcher<'a> {
         let (a, b) = (&self.r.keys[r], &self.c.keys[c]);
         let (u, v) = (&self.r.words[r], &self.c.words[c]);
         let stages = a.stage.is_none() || b.stage.is_none() || a.stage == b.stage;
-        stages && !u.is_empty() && !v.is_empty() && (u.is_subset(v) || v.is_subset(u))
+        // What a module computes is none of its weights.
+        let weight = |w: &BTreeSet<String>| w.contains("weight") || w.contains("bias");
+        let inner = |w: &BTreeSet<String>| w.contains(INNER_NODE);
+        let alike = weight(u) == weight(v) && inner(u) == inner(v);
+        stages && alike && !u.is_empty() && !v.is_empty() && (u.is_subset(v) || v.is_subset(u))
     }
 
     /// Two single tensors are meant to be compared, whatever they are called.
@@ -393,10 +400,15 @@ impl<'a> Matcher<'a> {
     fn key_of(&self, r: usize, c: usize) -> Key {
         let (a, b) = (&self.r.keys[r], &self.c.keys[c]);
         let by_shape = self.r.entries[r].shape.is_none() && self.c.entries[c].shape.is_some();
-        if b.stage.is_some() && (a.stage.is_none() || a.stage != b.stage && by_shape) {
-            b.clone()
-        } else {
-            a.clone()
+        let key = match b.stage.is_some() && (a.stage.is_none() || a.stage != b.stage && by_shape) {
+            true => b,
+            false => a,
+        };
+        // One process stands for the first rank as it does for the others.
+        let rank = a.rank.or(b.rank);
+        Key {
+            rank,
+            ..key.clone()
         }
     }
 }

@@ -7,6 +7,7 @@
 mod clean;
 mod context;
 mod dialects;
+mod exporter;
 pub mod flow;
 mod graph;
 mod layer;
@@ -90,7 +91,8 @@ pub struct Options {
 
 /// Reads all names of one side together: dialect, repetition and neighbours decide what a name means.
 pub fn keys(entries: &[Entry<'_>]) -> Vec<Key> {
-    let names: Vec<_> = entries.iter().map(|e| clean::clean(e.name)).collect();
+    let mut names: Vec<_> = entries.iter().map(|e| clean::clean(e.name)).collect();
+    exporter::settle(&mut names);
     let tag = tags::common_tag(&names.iter().map(|c| c.words.clone()).collect::<Vec<_>>());
     let mut side = context::Names::read(entries, names, tag.as_slice());
     let facts = side.facts();

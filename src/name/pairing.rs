@@ -2,7 +2,8 @@
 
 use super::clean::{self, Clean};
 use super::context::Names;
-use super::matching::{Half, Matcher};
+use super::exporter;
+use super::matching::{Half, INNER_NODE, Matcher};
 use super::rename::{Side, rename};
 use super::steps::settle_steps;
 use super::tags::{Tag, side_tags};
@@ -60,10 +61,9 @@ pub struct Note {
 /// Pairs two dumps by their names.
 pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options) -> Pairing {
     let cleans = |entries: &[Entry<'_>]| {
-        entries
-            .iter()
-            .map(|e| clean::clean(e.name))
-            .collect::<Vec<Clean>>()
+        let mut cleans: Vec<Clean> = entries.iter().map(|e| clean::clean(e.name)).collect();
+        exporter::settle(&mut cleans);
+        cleans
     };
     let (mut cleans_r, mut cleans_c) = (cleans(reference), cleans(candidate));
     let (tags_r, tags_c) = side_tags(&cleans_r, &cleans_c, options);
@@ -139,6 +139,7 @@ fn word_sets(names: &Names<'_>) -> Vec<BTreeSet<String>> {
             .filter(|w| !w.is_any(&["output", "outputs", "0"]))
             .map(|w| w.lower.clone())
             .chain((!r.clean.view.is_empty()).then(|| r.clean.view.clone()))
+            .chain(r.clean.inner.then(|| INNER_NODE.to_owned()))
             .collect()
     };
     names.raws.iter().map(own).collect()

@@ -115,6 +115,7 @@ const TRAILING_NOISE: &[&str] = &[
     "state",
     "matmul",
     "gemm",
+    "gather",
     "add",
     "layernormalization",
     "raw",
@@ -203,7 +204,7 @@ pub(super) fn rank_dialects(raws: &[Raw]) -> Ranking {
 
 /// `encoder.3.self_attn.q_proj`: a bare number as the layer, when what follows it is a stage.
 pub(super) fn bare_number_layer(raw: &mut Raw, dialects: &Ranking) {
-    if raw.layer.is_some() || raw.foreign || read(raw, dialects).is_some() {
+    if raw.layer.is_some() || raw.foreign || raw.clean.inner || read(raw, dialects).is_some() {
         return;
     }
     for i in 0..raw.before.len().saturating_sub(1) {
@@ -224,6 +225,12 @@ pub(super) fn read(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
     if raw.foreign {
         return None;
     }
+    let hit = read_words(raw, dialects);
+    // Without its operation a node's name is that of the module around it.
+    hit.filter(|h| !raw.clean.inner || h.quality <= 1)
+}
+
+fn read_words(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
     let noise = raw
         .before
         .iter()
@@ -325,6 +332,19 @@ fn attention_tuple(hit: &mut Hit) {
 }
 
 fn peels(words: &[Word]) -> Vec<Peel> {
+    let mut all = stripped(words);
+    // `mlp/outputs`: a path segment of a hook is no part of the name (`mlp_output`).
+    if let Some(hook) = words.iter().rposition(|w| w.sep == '/').filter(|&at| {
+        words[at].is_any(&["output", "outputs", "input", "inputs"])
+            && words[at + 1..].iter().all(|w| w.number().is_some())
+    }) {
+        all.retain(|p| p.end <= hook);
+    }
+    all
+}
+
+/// The words with none, one, two, … of those at the end taken off that a hook or an exporter puts there.
+fn stripped(words: &[Word]) -> Vec<Peel> {
     let mut p = Peel {
         end: words.len(),
         input: false,
@@ -374,12 +394,11 @@ pub(super) fn cleaned_name(raw: &Raw) -> String {
     };
     let mut words: Vec<Word> = own.to_vec();
     words.extend(raw.after.iter().cloned());
-    if words.len() > 1
-        && words
-            .last()
-            .is_some_and(|w| w.is_any(&["outputs", "output"]) && w.sep != '_')
-    {
-        words.pop();
+    // `mlp/outputs`, `mlp/output.0`: the first output of a module is the module's.
+    let first = words.last().is_some_and(|w| w.text == "0");
+    let hook = words.len().saturating_sub(1 + usize::from(first));
+    if hook > 0 && words[hook].is_any(&["outputs", "output"]) && words[hook].sep != '_' {
+        words.truncate(hook);
     }
     let mut name = written(&words);
     if !raw.clean.view.is_empty() {

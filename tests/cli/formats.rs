@@ -177,30 +177,42 @@ fn damage(folder: &str) {
             continue;
         }
         seen += 1;
-        let bytes = fs::read(&path).unwrap();
-        let copy = scratch.path().join(path.file_name().unwrap());
-        let step = if bytes.len() > 400 { 17 } else { 1 };
-        for end in (0..bytes.len()).step_by(step) {
-            survive(&copy, &bytes[..end], &format!("{name} cut at byte {end}"));
-        }
-        // Headers stand at the start, the directory of an archive at the end.
-        let head = 0..bytes.len().min(700);
-        let tail = bytes.len().saturating_sub(700).max(head.end)..bytes.len();
-        let mut changed = bytes.clone();
-        for at in head.chain(tail) {
-            // One change per byte, another one for its neighbour.
-            let value = [bytes[at] ^ 0x01, 0xff, bytes[at] ^ 0x10, 0x00][at % 4];
-            changed[at] = value;
-            survive(
-                &copy,
-                &changed,
-                &format!("{name} with byte {at} = {value:#04x}"),
-            );
-            changed[at] = bytes[at];
-        }
-        fs::remove_file(&copy).unwrap();
+        damage_copies(&path, scratch.path());
     }
     assert!(seen > 0, "no fixture below {folder}");
+}
+
+/// Damages one file, which is opened alone.
+pub fn damage_file(path: &Path) {
+    let scratch = tempfile::tempdir().unwrap();
+    damage_copies(path, scratch.path());
+}
+
+/// Opens copies of a file: cut at every byte (or every 17th of a long one), and with single bytes changed.
+fn damage_copies(path: &Path, scratch: &Path) {
+    let name = path.display();
+    let bytes = fs::read(path).unwrap();
+    let copy = scratch.join(path.file_name().unwrap());
+    let step = if bytes.len() > 400 { 17 } else { 1 };
+    for end in (0..bytes.len()).step_by(step) {
+        survive(&copy, &bytes[..end], &format!("{name} cut at byte {end}"));
+    }
+    // Headers stand at the start, the directory of an archive at the end.
+    let head = 0..bytes.len().min(700);
+    let tail = bytes.len().saturating_sub(700).max(head.end)..bytes.len();
+    let mut changed = bytes.clone();
+    for at in head.chain(tail) {
+        // One change per byte, another one for its neighbour.
+        let value = [bytes[at] ^ 0x01, 0xff, bytes[at] ^ 0x10, 0x00][at % 4];
+        changed[at] = value;
+        survive(
+            &copy,
+            &changed,
+            &format!("{name} with byte {at} = {value:#04x}"),
+        );
+        changed[at] = bytes[at];
+    }
+    fs::remove_file(&copy).unwrap();
 }
 
 #[test]

@@ -6,4 +6,5 @@ mod commands;
 mod formats;
 #[path = "../model/mod.rs"]
 mod model;
+mod producers;
 mod readme;

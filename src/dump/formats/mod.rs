@@ -4,7 +4,10 @@ pub mod archive;
 pub mod gguf;
 pub mod hdf5;
 pub mod header;
+pub mod hf_debugger;
+pub(super) mod json;
 pub mod max;
+pub mod msprobe;
 pub mod npy;
 pub mod npz;
 pub mod onnx;
@@ -27,6 +30,8 @@ pub const FORMATS: &[&dyn Format] = &[
     &max::Max,
     &hdf5::Hdf5,
     &onnx::Onnx,
+    &msprobe::Msprobe,
+    &hf_debugger::HfDebugger,
     &text::Numbers,
     &text::Log,
     // Asked last: it knows files by their extension only.

@@ -18,6 +18,7 @@ mod nest;
 mod number;
 mod numbers;
 mod print;
+pub mod quoted;
 mod source;
 mod summary;
 #[cfg(test)]
