@@ -25,6 +25,7 @@ pub mod diagnose;
 pub mod dtype;
 pub mod dump;
 pub mod explain;
+mod heads;
 pub mod judge;
 pub mod localise;
 pub mod name;

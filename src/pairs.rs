@@ -5,6 +5,7 @@ use crate::compare::logits::{Logits, compare_logits};
 use crate::compare::summarise::summarise;
 use crate::compare::{ElementTolerance, Job, PairStats, compare};
 use crate::dump::{Payload, PrintedStats, ReadError, ReadErrorKind, Remark, Rounded, Tensor};
+use crate::heads;
 use crate::judge::usual_tolerance;
 use crate::localise::Graph;
 use crate::name::{Flow, Key, Stage};
@@ -94,10 +95,20 @@ impl Pair {
             return Vec::new();
         };
         match align(r, c, self.key.stage) {
-            Ok(found) => {
-                self.aligned = Some((found.reference, found.candidate));
-                found.notes
-            }
+            Ok(mut found) => match heads::undo(&self.key, &found.reference, &found.candidate) {
+                Ok(undone) => {
+                    if let Some(undone) = undone {
+                        (found.reference, found.candidate) = (undone.reference, undone.candidate);
+                        found.notes.push(undone.remark);
+                    }
+                    self.aligned = Some((found.reference, found.candidate));
+                    found.notes
+                }
+                Err(error) => {
+                    self.outcome = Outcome::Unreadable((&error).into());
+                    Vec::new()
+                }
+            },
             Err(Misfit::Shapes(why)) => {
                 self.outcome = Outcome::Incomparable(why);
                 Vec::new()
@@ -254,7 +265,9 @@ pub fn graph(pairs: &[Pair]) -> Graph {
     let mut graph = Graph::default();
     for (i, pair) in pairs.iter().enumerate() {
         let known = pair.key.stage.is_some() && pair.key.rest.is_empty();
-        let (mut parents, skipped) = if known {
+        let (mut parents, skipped) = if pair.key.is_parameter() {
+            (Vec::new(), Vec::new())
+        } else if known {
             let parents = flow
                 .ancestors(&pair.key)
                 .iter()
@@ -273,7 +286,7 @@ pub fn graph(pairs: &[Pair]) -> Graph {
             (
                 (0..i)
                     .rev()
-                    .find(|&p| have(&pairs[p]))
+                    .find(|&p| have(&pairs[p]) && !pairs[p].key.is_parameter())
                     .into_iter()
                     .collect::<Vec<_>>(),
                 Vec::new(),

@@ -86,7 +86,7 @@ pub enum Guess {
 pub struct Printed {
     /// Half a unit of the last printed digit: absolute (`%.4f`).
     pub half_unit_abs: f64,
-    /// Half a unit of the last printed digit: relative to the value (`%.6e`).
+    /// Half a unit of the last printed digit: relative to the value (`%.6e`); of dequantised blocks what quantising lost.
     pub half_unit_rel: f64,
     pub stats: Option<PrintedStats>,
 }

@@ -129,6 +129,7 @@ impl<'a> Names<'a> {
                 continue;
             };
             match hit.index {
+                _ if raw.parameter.is_some() => raw.hit = None,
                 Some(n) if transformer && !hit.input => {
                     raw.layer = Some(n);
                     raw.hit = Some(Hit { index: None, ..hit });
@@ -139,10 +140,17 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// What the names of the activations say.
     pub fn facts(&self) -> Facts {
+        self.facts_of(false)
+    }
+
+    /// Activations and parameters tell apart: a dump may have the weight of a stage and not its output.
+    fn facts_of(&self, parameters: bool) -> Facts {
         let mut f = Facts::default();
         let (mut encoder, mut decoder) = (false, false);
-        for raw in &self.raws {
+        let raws = self.raws.iter();
+        for raw in raws.filter(|r| r.parameter.is_some() == parameters) {
             f.last_layer = f.last_layer.max(raw.layer);
             let words = || raw.before.iter().chain(&raw.after);
             f.experts |= words().any(|w| w.is_any(&["experts", "expert", "moe"]));
@@ -190,8 +198,12 @@ impl<'a> Names<'a> {
 
     /// The keys of this side; `facts` may know the other side too.
     pub fn keys(&self, facts: &Facts) -> Vec<Key> {
-        let mut meanings: Vec<Option<Meaning>> =
-            self.raws.iter().map(|r| meaning(r, facts)).collect();
+        let own = self.facts_of(true);
+        let of = |r: &Raw| match r.parameter {
+            Some(_) => meaning(r, &own),
+            None => meaning(r, facts),
+        };
+        let mut meanings: Vec<Option<Meaning>> = self.raws.iter().map(of).collect();
         for (m, e) in meanings.iter_mut().zip(self.entries) {
             if let (Some(m), Some("RESHAPE" | "VIEW" | "PERMUTE" | "TRANSPOSE" | "CONT" | "CPY")) =
                 (m, e.op)
@@ -205,7 +217,9 @@ impl<'a> Names<'a> {
         type Place = (Option<u32>, Option<u32>, Tower, Option<u32>, Stage);
         let mut groups: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
         for &i in &self.sequence {
-            if let Some(m) = &meanings[i] {
+            if self.raws[i].parameter.is_none()
+                && let Some(m) = &meanings[i]
+            {
                 let tower = self.tower(i, facts);
                 groups
                     .entry((self.steps[i], self.ranks[i], tower, m.layer, m.stage))
@@ -214,7 +228,10 @@ impl<'a> Names<'a> {
             }
         }
         let mut keys: Vec<Key> = (0..self.raws.len())
-            .map(|i| self.unnamed(i, facts))
+            .map(|i| match &self.raws[i].parameter {
+                Some(kind) => self.parameter(i, kind, meanings[i].as_ref(), &own),
+                None => self.unnamed(i, facts),
+            })
             .collect();
         for ((step, rank, tower, layer, stage), members) in groups {
             let stack = tower.name();
@@ -257,6 +274,18 @@ impl<'a> Names<'a> {
             Tower::Encoder | Tower::Decoder if !facts.two_stacks => Tower::Main,
             tower => tower,
         }
+    }
+
+    /// A parameter is named by the stage that it computes.
+    fn parameter(&self, i: usize, kind: &str, meaning: Option<&Meaning>, facts: &Facts) -> Key {
+        let mut key = self.unnamed(i, facts);
+        if let Some(m) = meaning.filter(|m| m.form.is_empty()) {
+            let stack = self.tower(i, facts).name();
+            let name = format!("{stack} {}.{kind}", m.stage);
+            key.rest = name.trim_start().to_owned();
+            key.layer = m.layer;
+        }
+        key
     }
 
     fn unnamed(&self, i: usize, facts: &Facts) -> Key {

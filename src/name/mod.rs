@@ -21,6 +21,7 @@ mod sides;
 pub mod stage;
 mod steps;
 mod tags;
+mod weights;
 mod words;
 
 pub use flow::Flow;
@@ -63,6 +64,16 @@ impl fmt::Display for Key {
             write!(f, "#{}", self.rest)?;
         }
         Ok(())
+    }
+}
+
+impl Key {
+    /// A weight or bias, named by what it computes; the data flow of a pass does not go through it.
+    pub fn is_parameter(&self) -> bool {
+        self.stage.is_none()
+            && weights::KINDS
+                .iter()
+                .any(|k| self.rest.ends_with(&format!(".{k}")))
     }
 }
 

@@ -139,6 +139,7 @@ fn word_sets(names: &Names<'_>) -> Vec<BTreeSet<String>> {
             .filter(|w| !w.is_any(&["output", "outputs", "0"]))
             .map(|w| w.lower.clone())
             .chain((!r.clean.view.is_empty()).then(|| r.clean.view.clone()))
+            .chain(r.parameter.clone())
             .chain(r.clean.inner.then(|| INNER_NODE.to_owned()))
             .collect()
     };

@@ -4,6 +4,7 @@ use super::clean::Clean;
 use super::dialects::{Ranking, Reading, look_up};
 use super::layer::{Tower, hidden_index, is_foreign, strong_marker, tower, weak_marker};
 use super::stage::Stage;
+use super::weights;
 use super::words::{Word, joined, written};
 
 /// A name after everything that can be said without looking at the others.
@@ -19,6 +20,8 @@ pub(super) struct Raw {
     pub tower: Tower,
     /// Experts, cross attention, state spaces: no canonical stage.
     pub foreign: bool,
+    /// `weight`, `bias`: it is a parameter of what the words say.
+    pub parameter: Option<String>,
     pub hit: Option<Hit>,
 }
 
@@ -140,9 +143,12 @@ const TRAILING_NOISE: &[&str] = &[
 ];
 
 pub(super) fn read_raw(clean: Clean) -> Raw {
+    let mut words = clean.words.clone();
+    let parameter = weights::take_kind(&mut words);
     let mut raw = Raw {
         layer: clean.layer,
-        before: clean.words.clone(),
+        before: words,
+        parameter,
         after: Vec::new(),
         hidden: None,
         tower: Tower::Main,
@@ -224,6 +230,17 @@ pub(super) fn bare_number_layer(raw: &mut Raw, dialects: &Ranking) {
 pub(super) fn read(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
     if raw.foreign {
         return None;
+    }
+    if raw.parameter.is_some()
+        && let Some(stage) = weights::gguf(raw)
+    {
+        return Some(Hit {
+            reading: Reading::Stage(stage),
+            quality: 0,
+            input: false,
+            index: None,
+            layered: raw.layer.is_some(),
+        });
     }
     let hit = read_words(raw, dialects);
     // Without its operation a node's name is that of the module around it.
@@ -409,6 +426,9 @@ pub(super) fn cleaned_name(raw: &Raw) -> String {
     }
     if name.is_empty() {
         name.push_str("output");
+    }
+    if let Some(kind) = &raw.parameter {
+        name = format!("{name}.{kind}");
     }
     name
 }

@@ -8,3 +8,4 @@ mod formats;
 mod model;
 mod producers;
 mod readme;
+mod weights;

@@ -8,37 +8,42 @@ pub struct Block {
     pub name: &'static str,
     pub elements: usize,
     pub bytes: usize,
+    /// The relative error (‖x − q‖ / ‖x‖) that quantising leaves at most, for blocks with few large values: the step is the
+    /// largest value by the number of levels, and an error spread evenly over a step has its √12th part.
+    pub loss: f64,
     /// Fills `elements` values from `bytes` bytes.
     pub dequantise: fn(&[u8], &mut [f32]),
 }
 
 /// ggml's number of a type, and its block.
 const BLOCKS: &[(u32, Block)] = &[
-    (2, block("Q4_0", 32, 18, q4_0)),
-    (3, block("Q4_1", 32, 20, q4_1)),
-    (6, block("Q5_0", 32, 22, q5_0)),
-    (7, block("Q5_1", 32, 24, q5_1)),
-    (8, block("Q8_0", 32, 34, q8_0)),
-    (10, block("Q2_K", 256, 84, q2_k)),
-    (11, block("Q3_K", 256, 110, q3_k)),
-    (12, block("Q4_K", 256, 144, q4_k)),
-    (13, block("Q5_K", 256, 176, q5_k)),
-    (14, block("Q6_K", 256, 210, q6_k)),
-    (20, block("IQ4_NL", 32, 18, iq4_nl)),
-    (23, block("IQ4_XS", 256, 136, iq4_xs)),
-    (39, block("MXFP4", 32, 17, mxfp4)),
+    (2, block("Q4_0", 32, 18, 0.21, q4_0)),
+    (3, block("Q4_1", 32, 20, 0.15, q4_1)),
+    (6, block("Q5_0", 32, 22, 0.11, q5_0)),
+    (7, block("Q5_1", 32, 24, 0.08, q5_1)),
+    (8, block("Q8_0", 32, 34, 0.013, q8_0)),
+    (10, block("Q2_K", 256, 84, 0.6, q2_k)),
+    (11, block("Q3_K", 256, 110, 0.35, q3_k)),
+    (12, block("Q4_K", 256, 144, 0.2, q4_k)),
+    (13, block("Q5_K", 256, 176, 0.1, q5_k)),
+    (14, block("Q6_K", 256, 210, 0.05, q6_k)),
+    (20, block("IQ4_NL", 32, 18, 0.21, iq4_nl)),
+    (23, block("IQ4_XS", 256, 136, 0.21, iq4_xs)),
+    (39, block("MXFP4", 32, 17, 0.3, mxfp4)),
 ];
 
 const fn block(
     name: &'static str,
     elements: usize,
     bytes: usize,
+    loss: f64,
     dequantise: fn(&[u8], &mut [f32]),
 ) -> Block {
     Block {
         name,
         elements,
         bytes,
+        loss,
         dequantise,
     }
 }

@@ -8,7 +8,9 @@ use super::header::HeaderReader;
 use super::tensor;
 use crate::dtype::DType;
 use crate::dump::read::data_of;
-use crate::dump::{Format, Hints, Opened, Payload, ReadError, Remark, Stream, Tensor, TensorInfo};
+use crate::dump::{
+    Format, Hints, Opened, Payload, Printed, ReadError, Remark, Stream, Tensor, TensorInfo,
+};
 use blocks::Block;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -210,6 +212,10 @@ impl Entry {
             let error = ReadError::truncated(path, data_of(&info), needs, found);
             return Err(error.at_byte(offset));
         }
+        let printed = Printed {
+            half_unit_rel: block.map_or(0.0, |b| b.loss),
+            ..Printed::default()
+        };
         let payload = match block {
             None => Payload::File {
                 path: Arc::clone(path),
@@ -227,6 +233,7 @@ impl Entry {
         };
         let mut tensor = tensor(path, Gguf.name(), self.name.clone(), info, payload);
         tensor.origin.member = Some(self.name.clone());
+        tensor.printed = printed;
         Ok((tensor, block.map(|b| b.name)))
     }
 }
