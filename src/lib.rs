@@ -35,3 +35,4 @@ pub mod report;
 pub mod run;
 pub mod sides;
 pub mod stats;
+mod sums;

@@ -9,6 +9,7 @@ use crate::heads;
 use crate::judge::usual_tolerance;
 use crate::localise::Graph;
 use crate::name::{Flow, Key, Stage};
+use crate::sums;
 use rayon::prelude::*;
 use std::collections::HashMap;
 
@@ -120,6 +121,19 @@ impl Pair {
         }
     }
 
+    /// Where the printed elements of a partial tensor agree and the printed sums do not, the sums are what is judged.
+    fn compare_sums(&mut self) {
+        if let (Outcome::Compared(stats), Some(r), Some(c), Some((a, b))) = (
+            &self.outcome,
+            &self.reference,
+            &self.candidate,
+            &self.aligned,
+        ) && let Some(sides) = sums::contradiction(stats, [r, c], [a, b])
+        {
+            self.outcome = Outcome::Statistics(Box::new(sides));
+        }
+    }
+
     /// Whether one side has nothing but statistics.
     fn is_summary(&self) -> bool {
         self.aligned.as_ref().is_some_and(|(r, c)| {
@@ -183,6 +197,7 @@ pub fn compare_all(
     for (i, outcome) in compared {
         pairs[i].outcome = outcome;
     }
+    pairs.par_iter_mut().for_each(Pair::compare_sums);
     for pair in pairs
         .iter_mut()
         .filter(|p| p.key.stage == Some(Stage::Logits) && p.stats().is_some())

@@ -4,6 +4,7 @@ mod allocation;
 mod check;
 mod commands;
 mod formats;
+mod logs;
 #[path = "../model/mod.rs"]
 mod model;
 mod producers;

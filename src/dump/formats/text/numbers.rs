@@ -43,7 +43,8 @@ impl Format for Numbers {
         if preamble.no_data {
             return preamble.header.has_stats() && preamble.header.shape.is_some();
         }
-        bits_first(data) || layout(data, head.len() as u64 >= HEAD).is_some()
+        let cut = head.len() as u64 >= HEAD;
+        bits_first(data) || layout(data, cut).is_some() && !is_log(data, cut)
     }
 
     fn open(&self, path: &Path, hints: &Hints) -> Result<Opened, ReadError> {
@@ -67,6 +68,22 @@ impl Format for Numbers {
         };
         file.open()
     }
+}
+
+/// Lines `name[i] = value` of several tensors, or with other lines between them.
+fn is_log(data: &[u8], cut: bool) -> bool {
+    let mut rows = lines(data)
+        .filter(|(at, line)| !cut || at + line.len() < data.len())
+        .map(|(_, line)| line.trim_ascii())
+        .filter(|line| !line.is_empty() && line[0] != b'#' && !excerpt::is_gap(line));
+    let Some(first) = rows.next().and_then(Entry::of) else {
+        return false;
+    };
+    let own = |line: &[u8]| {
+        let rest = line.strip_prefix(first.name);
+        rest.is_some_and(|r| r.starts_with(b"[") || r.starts_with(b"("))
+    };
+    !first.name.is_empty() && !rows.all(own)
 }
 
 /// Vectors and matrices as C++ PyTorch prints them look like plain numbers but for the last line.

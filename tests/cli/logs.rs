@@ -1,0 +1,220 @@
+//! Logs: llama.cpp's graph, summary lines of training runs, printed elements and statistics.
+
+use super::commands::{json, npy, tdiff, text};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn write(dir: &Path, name: &str, content: &str) -> String {
+    let path = dir.join(name);
+    fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn compare(args: &[&str]) -> Value {
+    json(&tdiff(&[args, &["--format", "json", "--all"]].concat()))
+}
+
+/// A log of llama.cpp's eval-callback.
+fn llama_cpp() -> (PathBuf, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/formats/text/llama_cpp.log");
+    let log = fs::read_to_string(&path).unwrap();
+    (path, log)
+}
+
+#[test]
+fn a_log_agrees_with_itself_and_says_what_it_knows() {
+    let (path, _) = llama_cpp();
+    let path = path.to_str().unwrap();
+    let report = compare(&[path, path]);
+    assert_eq!(report["verdict"], "agreed");
+    let notes = report["notes"].as_array().unwrap();
+    assert!(
+        notes.iter().any(|n| n["id"] == "partial_tensors"),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn a_sum_tells_of_elements_that_are_not_printed() {
+    let (path, log) = llama_cpp();
+    let dir = tempfile::tempdir().unwrap();
+    // The last sum of a tensor that is printed with gaps.
+    let at = log.rfind("sum = ").unwrap();
+    let end = at + log[at..].find('\n').unwrap();
+    let changed = format!("{}sum = 98765.5{}", &log[..at], &log[end..]);
+    let other = write(dir.path(), "other.log", &changed);
+    let report = compare(&[path.to_str().unwrap(), &other]);
+    assert_eq!(report["verdict"], "diverged");
+    assert_eq!(report["counts"]["diverged"], 1);
+    let reason = report["tensors"].as_array().unwrap().iter();
+    let reason = reason
+        .filter(|r| r["status"] == "diverged")
+        .map(|r| r["reason"].to_string());
+    assert!(reason.collect::<String>().contains("sum"));
+}
+
+#[test]
+fn a_log_cut_off_is_read_up_to_the_cut_and_that_is_said() {
+    let (path, log) = llama_cpp();
+    let dir = tempfile::tempdir().unwrap();
+    let at = log.rfind("...").unwrap();
+    let cut = write(dir.path(), "cut.log", &log[..at]);
+    let report = compare(&[path.to_str().unwrap(), &cut, "--allow-missing"]);
+    assert_eq!(report["verdict"], "agreed", "{}", report["counts"]);
+    let notes = report["notes"].as_array().unwrap();
+    let note = notes.iter().find(|n| n["id"] == "log_cut_off").unwrap();
+    assert!(note["message"].as_str().unwrap().contains("line"), "{note}");
+}
+
+const FSDP: &str = "[rank0]:[titan] 2025-01-01 12:00:00 - root - INFO - starting
+[rank0]: FSDP_SUMMARY: embed[0.0012,0.4567] attn_norm[0.0100,1.0000] Q[0.0200,0.5000] K[0.0300,0.6000] logits[0.5000,2.5000]
+step: 1 loss: 10.9
+[rank0]: FSDP_SUMMARY: embed[0.0013,0.4568] attn_norm[0.0101,1.0001] Q[0.0201,0.5001] K[0.0301,0.6001] logits[0.5001,2.5001]
+";
+
+#[test]
+fn summary_lines_of_two_logs_pair_by_step_and_rank() {
+    let dir = tempfile::tempdir().unwrap();
+    let fsdp = write(dir.path(), "fsdp.log", FSDP);
+    let titan = FSDP.replace("FSDP", "TITAN");
+    let same = write(dir.path(), "titan.log", &titan);
+    let report = compare(&[&fsdp, &same]);
+    assert_eq!(report["verdict"], "agreed");
+    assert_eq!(report["counts"]["compared"], 10);
+    // Half a unit of the last digit is no difference.
+    let rounded = write(dir.path(), "rounded.log", &titan.replace("0.4568", "0.457"));
+    assert_eq!(compare(&[&fsdp, &rounded])["verdict"], "agreed");
+    let other = write(
+        dir.path(),
+        "other.log",
+        &titan.replace("0.5001]", "0.7001]"),
+    );
+    let first = &compare(&[&fsdp, &other])["first_divergence"];
+    assert_eq!(first["key"], "step1/layers.0.q_proj");
+    assert_eq!(first["step"], 1);
+}
+
+#[test]
+fn both_sides_in_one_log_are_told_apart_by_their_tags() {
+    let dir = tempfile::tempdir().unwrap();
+    let both = format!(
+        "{FSDP}{}",
+        FSDP.replace("FSDP", "TITAN").replace("0.6001", "0.9001")
+    );
+    let both = write(dir.path(), "train.log", &both);
+    let report = compare(&[&both]);
+    assert_eq!(report["first_divergence"]["key"], "step1/layers.0.k_proj");
+    assert_eq!(
+        (&report["reference"]["tag"], &report["candidate"]["tag"]),
+        (&"fsdp".into(), &"titan".into())
+    );
+}
+
+#[test]
+fn the_stage_that_differs_names_what_to_look_at() {
+    let dir = tempfile::tempdir().unwrap();
+    let fsdp = write(dir.path(), "fsdp.log", FSDP);
+    for (was, is, advice) in [
+        (
+            "embed[0.0012,0.4567]",
+            "embed[0.0012,0.6567]",
+            "embedding weights",
+        ),
+        (
+            "attn_norm[0.0100,1.0000]",
+            "attn_norm[0.0100,1.4000]",
+            "RMSNorm",
+        ),
+        ("Q[0.0200,0.5000]", "Q[0.0200,0.9000]", "projection"),
+        ("K[0.0300,0.6000]", "K[0.0300,0.9000]", "projection"),
+        (
+            "logits[0.5000,2.5000]",
+            "logits[0.5000,3.5000]",
+            "attention/FFN",
+        ),
+    ] {
+        let titan = FSDP.replace("FSDP", "TITAN").replace(was, is);
+        let titan = write(dir.path(), "titan.log", &titan);
+        let report = compare(&[&fsdp, &titan]);
+        let diagnosis = report["diagnosis"][0].to_string();
+        assert!(diagnosis.contains(advice), "{was}: {diagnosis}");
+    }
+}
+
+/// 64 values with a mean and spread of their own.
+fn values() -> Vec<f32> {
+    (0..64u32)
+        .map(|i| ((i * 37 % 64) as f32 - 20.0) / 8.0)
+        .collect()
+}
+
+#[test]
+fn printed_statistics_are_held_against_complete_tensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let v = values();
+    npy(&dir.path().join("ref/layers.0.q_proj.npy"), &[1, 4, 16], &v);
+    let reference = dir.path().join("ref");
+    let reference = reference.to_str().unwrap();
+    let mean = v.iter().sum::<f32>() / 64.0;
+    let squares = v.iter().map(|x| (x - mean).powi(2)).sum::<f32>();
+    let (population, sample) = ((squares / 64.0).sqrt(), (squares / 63.0).sqrt());
+    for std in [population, sample] {
+        let line = format!("TITAN_SUMMARY: Q[{mean:.6},{std:.6}]\n");
+        let log = write(dir.path(), "titan.log", &line);
+        assert_eq!(compare(&[reference, &log])["verdict"], "agreed", "{line}");
+        let line = format!("INFO q_proj: mean={mean:.4} std={std:.4} min=-2.5 max=5.375\n");
+        let log = write(dir.path(), "stats.log", &line);
+        assert_eq!(compare(&[reference, &log])["verdict"], "agreed", "{line}");
+    }
+    let log = write(
+        dir.path(),
+        "other.log",
+        &format!("TITAN_SUMMARY: Q[{mean:.6},9.5]\n"),
+    );
+    assert_eq!(compare(&[reference, &log])["verdict"], "diverged");
+}
+
+#[test]
+fn elements_printed_one_by_one_are_gathered_from_any_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let v = values();
+    let mut log = String::from("loading the model\n");
+    for name in ["layers.0.q_proj", "layers.0.k_proj"] {
+        npy(&dir.path().join(format!("ref/{name}.npy")), &[64], &v);
+        for (i, x) in v.iter().enumerate() {
+            log.push_str(&format!("{name}[{i}] = {x:.4}\n"));
+        }
+        log.push_str("the next one\n");
+    }
+    let reference = dir.path().join("ref");
+    let reference = reference.to_str().unwrap();
+    // The name of the first line decides nothing.
+    for start in [0, log.find("layers").unwrap()] {
+        let path = write(dir.path(), "elements.log", &log[start..]);
+        let report = compare(&[reference, &path]);
+        assert_eq!(report["verdict"], "agreed", "{}", report["tensors"]);
+        assert_eq!(report["counts"]["compared"], 2);
+    }
+}
+
+#[test]
+fn stats_and_pairs_work_on_logs() {
+    let (path, _) = llama_cpp();
+    let dir = tempfile::tempdir().unwrap();
+    let fsdp = write(dir.path(), "fsdp.log", FSDP);
+    for log in [path.to_str().unwrap(), &fsdp] {
+        let stats = tdiff(&["stats", log]);
+        assert_eq!(stats.status.code(), Some(0), "{}", text(&stats.stderr));
+        let found = json(&tdiff(&["stats", log, "--format", "json"]));
+        assert!(!found["tensors"].as_array().unwrap().is_empty());
+        let pairs = tdiff(&["pairs", log, log]);
+        assert_eq!(pairs.status.code(), Some(0), "{}", text(&pairs.stderr));
+    }
+    let found = json(&tdiff(&["stats", &fsdp, "--format", "json"]));
+    let embed = &found["tensors"][0]["stats"];
+    assert_eq!(
+        (&embed["mean"], &embed["nan"]),
+        (&0.0012.into(), &Value::Null)
+    );
+}
