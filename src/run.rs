@@ -122,8 +122,9 @@ fn nothing_pairs(sides: &Sides) -> String {
             .take(3)
             .map(|t| t.name.as_str())
             .collect();
+        let more = if side.tensors.len() > 3 { ", …" } else { "" };
         format!(
-            "{} ({} tensors: {}, …)",
+            "{} ({} tensors: {}{more})",
             side.path.display(),
             side.tensors.len(),
             names.join(", ")

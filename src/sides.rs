@@ -7,7 +7,7 @@ use crate::pairs::{Lost, Outcome, Pair};
 use crate::report::Note;
 use anyhow::{Context, Result, anyhow, bail};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The opened dumps.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ pub struct Side {
     pub tag: Option<String>,
     pub tensors: Vec<Tensor>,
     pub unreadable: Vec<ReadError>,
-    pub ignored: usize,
+    /// Files that are no tensors.
+    pub ignored: Vec<PathBuf>,
     pub remarks: Vec<Remark>,
 }
 
@@ -38,15 +39,17 @@ impl Sides {
                 candidate: open(candidate, &config.hints)?.into(),
                 options,
             },
-            None => split(open(&config.reference, &config.hints)?, options)?,
+            None => {
+                let dump = open(&config.reference, &config.hints)?;
+                if dump.tensors.is_empty() && dump.unreadable.is_empty() {
+                    bail!(nothing_found(&dump.root, &dump.ignored));
+                }
+                split(dump, options)?
+            }
         };
         for side in [&sides.reference, &sides.candidate] {
             if side.tensors.is_empty() && side.unreadable.is_empty() {
-                bail!(
-                    "{}: no tensors found, {} other files; expected .npy, .npz, .safetensors, .pt, .gguf, text or binary dumps",
-                    side.path.display(),
-                    side.ignored
-                );
+                bail!(nothing_found(&side.path, &side.ignored));
             }
         }
         Ok(sides)
@@ -61,15 +64,15 @@ impl Sides {
                     .iter()
                     .map(|r| note(r.id, r.message.clone(), r.tensors.clone())),
             );
-            if side.ignored > 0 {
-                let files = if side.ignored == 1 {
-                    "file is no tensor"
-                } else {
-                    "files are no tensors"
+            let ignored = side.ignored.len();
+            if ignored > 0 {
+                let files = match ignored {
+                    1 => "file is no tensor",
+                    _ => "files are no tensors",
                 };
                 notes.push(note(
                     "ignored_files",
-                    format!("{}: {} {files}", side.path.display(), side.ignored),
+                    format!("{}: {ignored} {files}", side.path.display()),
                     vec![],
                 ));
             }
@@ -86,10 +89,34 @@ impl From<Dump> for Side {
             tag: None,
             tensors: dump.tensors,
             unreadable: dump.unreadable,
-            ignored: dump.ignored.len(),
+            ignored: dump.ignored,
             remarks: dump.notes,
         }
     }
+}
+
+/// What stands under a path that holds no tensor.
+pub fn nothing_found(path: &Path, ignored: &[PathBuf]) -> String {
+    const FEW: usize = 3;
+    let mut names: Vec<String> = ignored
+        .iter()
+        .take(FEW)
+        .map(|p| p.strip_prefix(path).unwrap_or(p).display().to_string())
+        .collect();
+    if ignored.len() > FEW {
+        names.push("…".into());
+    }
+    let listed = match (ignored.len(), path.is_dir()) {
+        (0, true) => String::from(": the folder is empty"),
+        (0, false) => String::new(),
+        _ => format!(" ({})", names.join(", ")),
+    };
+    format!(
+        "{}: no tensors found, {} other files{listed}; expected .npy, .npz, .safetensors, .pt, .gguf, .pb, JSON of a tracer, a \
+         log, text or binary dumps",
+        path.display(),
+        ignored.len()
+    )
 }
 
 pub fn note(id: &str, message: String, tensors: Vec<String>) -> Note {
@@ -150,7 +177,7 @@ fn split(dump: Dump, options: Options) -> Result<Sides> {
             sides.reference.unreadable.push(error)
         }
     }
-    sides.reference.ignored = dump.ignored.len();
+    sides.reference.ignored = dump.ignored;
     sides.reference.remarks = dump.notes;
     if !untagged.is_empty() {
         let tensors: Vec<String> = untagged

@@ -5,6 +5,7 @@ use crate::dump::{Guess, Hints, Payload, ReadError, Rounded, Tensor, open};
 use crate::pairs::Lost;
 use crate::report::real::short;
 use crate::report::{Real, Style};
+use crate::sides::nothing_found;
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
 use rayon::prelude::*;
@@ -26,11 +27,7 @@ pub fn execute(
     for path in paths {
         let dump = open(path, hints)?;
         if dump.tensors.is_empty() && dump.unreadable.is_empty() {
-            bail!(
-                "{}: no tensors found, {} other files",
-                path.display(),
-                dump.ignored.len()
-            );
+            bail!(nothing_found(&dump.root, &dump.ignored));
         }
         for error in &dump.unreadable {
             writeln!(err, "tdiff: {error}")?;

@@ -99,11 +99,7 @@ impl Finding {
 pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let side: sides::Side = open(path, hints)?.into();
     if side.tensors.is_empty() && side.unreadable.is_empty() {
-        bail!(
-            "{}: no tensors found, {} other files",
-            path.display(),
-            side.ignored
-        );
+        bail!(sides::nothing_found(&side.path, &side.ignored));
     }
     let entries = side.entries(&[]);
     let keys = keys(&entries);

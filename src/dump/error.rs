@@ -124,11 +124,5 @@ impl fmt::Display for ReadError {
     }
 }
 
-impl std::error::Error for ReadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.kind {
-            ReadErrorKind::Io(e) => Some(e),
-            _ => None,
-        }
-    }
-}
+/// The message holds what the system said; it is no source, so that nobody prints it twice.
+impl std::error::Error for ReadError {}

@@ -6,6 +6,7 @@ pub mod error;
 pub mod formats;
 mod manifest;
 mod names;
+mod nearest;
 mod open;
 mod passes;
 pub mod payload;

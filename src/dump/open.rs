@@ -5,7 +5,7 @@ use super::formats::raw::{Description, Raw};
 use super::formats::{self, FORMATS};
 use super::manifest::Manifests;
 use super::select::Selector;
-use super::{Dump, Format, Hints, Opened, ReadError, Remark, names, passes};
+use super::{Dump, Format, Hints, Opened, ReadError, Remark, names, nearest, passes};
 use crate::natural::natural;
 use rayon::prelude::*;
 use std::collections::BTreeSet;
@@ -36,8 +36,11 @@ pub fn open(path: &Path, hints: &Hints) -> Result<Dump, ReadError> {
         Err(error) => match Selector::split(path) {
             Some((file, selector)) => selector.apply(open(&file, hints)?),
             None if error.kind() == io::ErrorKind::NotFound => {
-                let error = io::Error::new(error.kind(), "no such file or directory");
-                Err(ReadError::io(path, error))
+                let mut fact = String::from("no such file or directory");
+                if let Some(near) = nearest::nearest(path) {
+                    fact.push_str(&format!("; there is {near}"));
+                }
+                Err(ReadError::io(path, io::Error::new(error.kind(), fact)))
             }
             None => Err(ReadError::io(path, error)),
         },

@@ -5,6 +5,7 @@ mod check;
 mod commands;
 mod formats;
 mod logs;
+mod mistakes;
 #[path = "../model/mod.rs"]
 mod model;
 mod producers;

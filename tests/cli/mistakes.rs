@@ -1,0 +1,117 @@
+//! What a new user gets wrong, and what the message says then: what was found, and what to do.
+
+use super::commands::{npy, tdiff, text};
+use std::fs;
+use std::path::Path;
+
+/// Exit code 2, one line that starts as every error does, with these words in it.
+fn refused(args: &[&str], words: &[&str]) {
+    let output = tdiff(args);
+    assert_eq!(output.status.code(), Some(2), "{args:?}");
+    let message = text(&output.stderr);
+    assert!(message.starts_with("tdiff: "), "{message}");
+    for word in words {
+        assert!(message.contains(word), "{args:?}: no `{word}` in {message}");
+    }
+}
+
+fn folder(root: &Path, name: &str, files: &[&str]) -> String {
+    let path = root.join(name);
+    fs::create_dir_all(&path).unwrap();
+    for file in files {
+        match file.ends_with(".npy") {
+            true => npy(&path.join(file), &[2], &[1.0, 2.0]),
+            false => fs::write(path.join(file), b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR").unwrap(),
+        }
+    }
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_path_that_is_not_there_is_named_once_with_the_one_that_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let there = folder(dir.path(), "reference", &["x.npy"]);
+    let wrong = there.replace("reference", "refernce");
+    let hint = format!("no such file or directory; there is {there}");
+    refused(&[&wrong, &there], &[&wrong, &hint]);
+    let message = text(&tdiff(&[&there, &wrong]).stderr);
+    assert_eq!(message.matches("no such file").count(), 1, "{message}");
+    refused(&["stats", &wrong], &[&hint]);
+}
+
+#[test]
+fn folders_without_tensors_say_what_is_in_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = folder(dir.path(), "dump", &["x.npy"]);
+    let empty = folder(dir.path(), "empty", &[]);
+    let plots = folder(dir.path(), "plots", &["a.png", "b.png", "c.png", "d.png"]);
+    for args in [
+        &[&*dump, &empty][..],
+        &[&empty, &dump],
+        &[&empty],
+        &["stats", &empty],
+        &["check", &empty],
+    ] {
+        refused(
+            args,
+            &["no tensors found", "the folder is empty", ".safetensors"],
+        );
+    }
+    for args in [&[&*dump, &plots][..], &[&plots], &["stats", &plots]] {
+        refused(args, &["4 other files", "a.png, b.png, c.png, …"]);
+    }
+    let plot = format!("{plots}/a.png");
+    refused(
+        &[&dump, &plot],
+        &["no known tensor format", "89 50 4e 47", "--dtype"],
+    );
+}
+
+#[test]
+fn unrelated_folders_name_examples_of_both_and_the_option_that_pairs_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = folder(dir.path(), "one", &["alpha.npy", "beta.npy"]);
+    let other = folder(dir.path(), "other", &["gamma.npy", "delta.npy"]);
+    refused(
+        &[&one, &other],
+        &["alpha, beta)", "delta, gamma)", "--map", "tdiff pairs"],
+    );
+    let output = tdiff(&[&one, &other, "--map", "cand:gamma=alpha", "--allow-missing"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
+fn one_folder_without_tags_asks_for_two_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = folder(dir.path(), "one", &["alpha.npy", "beta.npy"]);
+    refused(
+        &[&one],
+        &["2 tensors", "alpha, beta", "two paths", "--ref-tag"],
+    );
+}
+
+#[test]
+fn a_tensor_that_is_not_in_the_file_is_answered_with_those_that_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = folder(dir.path(), "one", &["alpha.npy", "beta.npy"]);
+    let wrong = format!("{one}::gamma");
+    refused(&[&wrong, &one], &["no tensor of this name", "alpha, beta"]);
+}
+
+#[test]
+fn a_cut_file_is_named_with_both_sizes_and_the_rest_is_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = folder(dir.path(), "one", &["alpha.npy", "beta.npy"]);
+    let other = folder(dir.path(), "other", &["alpha.npy", "beta.npy"]);
+    let cut = Path::new(&other).join("beta.npy");
+    let bytes = fs::read(&cut).unwrap();
+    fs::write(&cut, &bytes[..bytes.len() - 3]).unwrap();
+    let output = tdiff(&[&one, &other]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains("beta.npy at byte") && message.contains("needs 8, found 5"),
+        "{message}"
+    );
+    assert!(text(&output.stdout).contains("1 unreadable"));
+}
