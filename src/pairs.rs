@@ -4,7 +4,9 @@ use crate::compare::layout::{Misfit, align};
 use crate::compare::logits::{Logits, compare_logits};
 use crate::compare::summarise::summarise;
 use crate::compare::{ElementTolerance, Job, PairStats, compare};
-use crate::dump::{Payload, PrintedStats, ReadError, ReadErrorKind, Remark, Rounded, Tensor};
+use crate::dump::{
+    Guess, Payload, PrintedStats, ReadError, ReadErrorKind, Remark, Rounded, Tensor,
+};
 use crate::heads;
 use crate::judge::usual_tolerance;
 use crate::localise::Graph;
@@ -102,6 +104,9 @@ impl Pair {
                         (found.reference, found.candidate) = (undone.reference, undone.candidate);
                         found.notes.push(undone.remark);
                     }
+                    found
+                        .notes
+                        .extend(headerless(&found.reference, &found.candidate));
                     self.aligned = Some((found.reference, found.candidate));
                     found.notes
                 }
@@ -142,6 +147,22 @@ impl Pair {
                 .any(|t| matches!(t.payload, Payload::Statistics))
         })
     }
+}
+
+/// Two files that state nothing: no partner tells the type.
+fn headerless(reference: &Tensor, candidate: &Tensor) -> Option<Remark> {
+    let guessed = |t: &Tensor| t.guess == Some(Guess::Size);
+    (guessed(reference) && guessed(candidate)).then(|| Remark {
+        id: "headerless",
+        message: format!(
+            "neither `{}` nor `{}` states its type: read as {} {:?}; --dtype and --shape say otherwise",
+            reference.name,
+            candidate.name,
+            candidate.info.dtype(),
+            candidate.info.shape()
+        ),
+        tensors: Vec::new(),
+    })
 }
 
 /// Aligns all pairs; remarks come back in the order of the pairs, with their keys.

@@ -1,6 +1,7 @@
 //! Every fixture of `fixtures/formats`, written by its real producer, is read to the truth beside it; damaged, it is read
 //! or refused, never trusted.
 
+use super::commands::{json, tdiff};
 use crate::allocation;
 use serde_json::Value;
 use std::fs;
@@ -253,4 +254,52 @@ fn damaged_onnx_tensors_are_read_or_refused() {
 #[test]
 fn damaged_max_checkpoints_are_read_or_refused() {
     damage("max/");
+}
+
+#[test]
+fn the_content_decides_whatever_the_extension_says() {
+    let scratch = tempfile::tempdir().unwrap();
+    let copy = |from: &str, name: &str| {
+        let path = scratch.path().join(name);
+        fs::copy(fixtures().join(from), &path).unwrap();
+        path
+    };
+    for (from, name, format) in [
+        ("npy/f32.npy", "a.pt", "npy"),
+        ("npz/stored.npz", "b.safetensors", "npz"),
+        ("torch/bare.pt", "c.npy", "torch"),
+        ("safetensors/numpy.safetensors", "d.npz", "safetensors"),
+        ("gguf/q8_0.gguf", "e.bin", "gguf"),
+        ("onnx/raw.pb", "f.npy", "onnx"),
+        ("onnx/float.tensorproto", "g.bin", "onnx"),
+        ("max/q.max", "h.gguf", "max"),
+        ("text/llama_cpp.log", "i.bin", "log"),
+        ("text/savetxt_default.txt", "j.raw", "text"),
+        (
+            "../producers/msprobe_statistics/step0/proc4711/dump.json",
+            "k.log",
+            "msprobe",
+        ),
+        (
+            "../producers/hf_debugger_summary/LlamaForCausalLM_debug_tree_SUMMARY.json",
+            "l.txt",
+            "hf_debugger",
+        ),
+    ] {
+        let dump = open(&copy(from, name), &Hints::default()).unwrap();
+        assert_eq!(dump.tensors[0].origin.format, format, "{from} as {name}");
+        let noted = dump.notes.iter().find(|n| n.id == "wrong_extension");
+        let message = &noted
+            .unwrap_or_else(|| panic!("{from} as {name}: no note"))
+            .message;
+        assert!(message.contains(format), "{message}");
+    }
+}
+
+#[test]
+fn two_files_without_a_type_say_how_they_were_read() {
+    let path = fixtures().join("raw/plain.bin");
+    let path = path.to_str().unwrap();
+    let report = json(&tdiff(&[path, path, "--format", "json"]));
+    assert_eq!(report["notes"][0]["id"], "headerless");
 }

@@ -5,6 +5,7 @@ use super::{stem, tensor};
 use crate::dtype::DType;
 use crate::dump::read::{data_of, open_file};
 use crate::dump::{Format, Hints, Opened, Payload, ReadError, TensorInfo};
+use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -18,15 +19,20 @@ impl Format for Onnx {
     }
 
     fn sniff(&self, head: &[u8], path: &Path) -> bool {
-        // A protocol buffer has no magic: the extension, and a first field of the right number and type.
+        // A protocol buffer has no magic: the extension, and a first field of the right number and type; under another
+        // extension sizes that fit each other.
         let extension = path.extension().and_then(|e| e.to_str());
-        matches!(
+        let named = matches!(
             extension.map(str::to_ascii_lowercase).as_deref(),
             Some("pb" | "tensorproto")
-        ) && matches!(
-            head.first(),
-            Some(0x08 | 0x0a | 0x10 | 0x42 | 0x4a | 0x22 | 0x2a | 0x3a)
-        )
+        );
+        match head.first() {
+            Some(0x08 | 0x0a | 0x10 | 0x42 | 0x4a | 0x22 | 0x2a | 0x3a) if named => true,
+            Some(0x08 | 0x0a | 0x10) => {
+                fs::metadata(path).is_ok_and(|m| sizes_fit(head, m.len()) == Some(true))
+            }
+            _ => false,
+        }
     }
 
     fn open(&self, path: &Path, _hints: &Hints) -> Result<Opened, ReadError> {
@@ -61,6 +67,47 @@ impl Format for Onnx {
             ..Opened::default()
         })
     }
+}
+
+/// Whether the fields are those of a TensorProto whose elements fill exactly its shape, and nothing else is in the file.
+/// `None` where the bytes are no message, or one that does not say so.
+fn sizes_fit(head: &[u8], len: u64) -> Option<bool> {
+    let mut fields = Fields {
+        bytes: head,
+        at: 0,
+        end: head.len(),
+    };
+    let (mut elements, mut size, mut data) = (1u64, None, None);
+    while fields.at < head.len() {
+        let at = fields.at;
+        match fields.next()? {
+            Some((1, Field::Number(n))) => elements = elements.checked_mul(n)?,
+            Some((1, Field::Bytes { start, end })) => {
+                for n in varints(head, start, end)? {
+                    elements = elements.checked_mul(n)?;
+                }
+            }
+            Some((2, Field::Number(kind))) => size = Some(element_type(kind)?.size() as u64),
+            Some((4 | 9 | 10, Field::Bytes { start, end })) => data = Some((end - start) as u64),
+            Some((8, Field::Bytes { .. })) => {}
+            Some(_) => return None,
+            // Elements that go on behind what is at hand, then at most a name.
+            None => {
+                const NAME: u64 = 4096;
+                fields.at = at;
+                let tag = fields.varint()?;
+                let found = fields.varint()?;
+                let end = (fields.at as u64).checked_add(found)?;
+                let elements = matches!(tag, 0x22 | 0x4a | 0x52);
+                if !elements || end > len || len - end > NAME {
+                    return None;
+                }
+                data = Some(found);
+                break;
+            }
+        }
+    }
+    Some(data? > 0 && data? == elements.checked_mul(size?)?)
 }
 
 /// A field's content: a number, or a stretch of the file.
