@@ -75,6 +75,14 @@ impl Key {
                 .iter()
                 .any(|k| self.rest.ends_with(&format!(".{k}")))
     }
+
+    /// The stage that a parameter computes, where its name says it.
+    pub fn parameter_of(&self) -> Option<Stage> {
+        let (name, _) = self.rest.rsplit_once('.').filter(|_| self.is_parameter())?;
+        let name = name.rsplit(' ').next()?;
+        let row = stage::STAGES.iter().find(|row| row.name == name)?;
+        Some(row.stage)
+    }
 }
 
 /// What is known of a tensor when its name is read.

@@ -43,6 +43,8 @@ pub fn order(items: &[Item<'_>], user: Option<&[String]>) -> (Vec<usize>, OrderB
     let known = items.iter().filter(|i| i.key.stage.is_some()).count();
     let (mut sorted, mut basis) = if known > 0 && known * 3 >= items.len() {
         (pipeline(items), OrderBasis::Pipeline)
+    } else if let Some(sorted) = checkpoint(items).filter(|_| known == 0) {
+        (sorted, OrderBasis::Pipeline)
     } else {
         unknown(items)
     };
@@ -52,6 +54,27 @@ pub fn order(items: &[Item<'_>], user: Option<&[String]>) -> (Vec<usize>, OrderB
         basis = OrderBasis::Manifest;
     }
     (sorted, basis)
+}
+
+/// Weights in the order in which the model uses them; `None` when most items are none.
+fn checkpoint(items: &[Item<'_>]) -> Option<Vec<usize>> {
+    let known = items
+        .iter()
+        .filter(|i| i.key.parameter_of().is_some())
+        .count();
+    let place = |i: usize| {
+        let key = items[i].key;
+        // One that is not known stands at the end of its layer, or of all.
+        let last = key.layer.map_or(Stage::Logits, |_| Stage::MlpResidual);
+        let stage = key.parameter_of().unwrap_or(last);
+        pipeline_position(&Key {
+            stage: Some(stage),
+            ..key.clone()
+        })
+    };
+    let mut sorted: Vec<usize> = (0..items.len()).collect();
+    sorted.sort_by_cached_key(|&i| (place(i), i));
+    (known > 0 && known * 3 >= items.len()).then_some(sorted)
 }
 
 /// Declared order, else the order of the file when it is not that of the alphabet, else natural order.

@@ -27,6 +27,17 @@ fn gguf_weights_pair_with_those_of_hugging_face_and_agree() {
     let report = compare("model.safetensors", "mixed.gguf");
     assert_eq!(report["verdict"], "agreed", "{}", report["counts"]);
     assert_eq!(report["counts"]["compared"], 21);
+    let key = |i: usize| report["tensors"][i]["key"].as_str().unwrap();
+    assert_eq!(
+        (key(0), key(1), key(2), key(20), &report["order"]),
+        (
+            "tok_embed.weight",
+            "layers.0.attn_norm.weight",
+            "layers.0.q_proj.weight",
+            "logits.weight",
+            &"pipeline".into()
+        )
+    );
     for (key, name) in [
         ("tok_embed.weight", "token_embd.weight"),
         ("layers.0.attn_norm.weight", "blk.0.attn_norm.weight"),
