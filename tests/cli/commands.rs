@@ -7,9 +7,15 @@ use std::process::{Command, Output};
 
 /// Runs the binary.
 pub fn tdiff(args: &[&str]) -> Output {
+    tdiff_with(&[], args)
+}
+
+/// Runs the binary with variables of the environment.
+pub fn tdiff_with(variables: &[(&str, &str)], args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tdiff"))
         .args(args)
         .env_remove("NO_COLOR")
+        .envs(variables.iter().copied())
         .output()
         .unwrap()
 }

@@ -4,6 +4,7 @@ mod allocation;
 mod check;
 mod commands;
 mod formats;
+mod invariants;
 mod logs;
 mod mistakes;
 #[path = "../model/mod.rs"]
