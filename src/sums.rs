@@ -1,4 +1,5 @@
-//! Sums over tensors of which only some elements are printed: they tell of a difference between the elements shown.
+//! Sums, means and deviations over tensors of which only some elements are printed: they tell of a difference between the
+//! elements shown.
 
 use crate::compare::PairStats;
 use crate::compare::summarise::summarise;
@@ -9,7 +10,10 @@ const ALIKE: f64 = 0.01;
 /// The sums of values that have nothing to do with each other differ by about √n times their size; a part of that is no chance.
 const TELLING: f64 = 0.25;
 
-/// Statistics of both sides when the printed elements agree and the sums cannot; `None` otherwise.
+/// Deviations of tensors whose elements agree differ by less than this part, whatever the arithmetic.
+const DEVIATION: f64 = 0.05;
+
+/// Statistics of both sides when the printed elements agree and those over all cannot; `None` otherwise.
 ///
 /// Noise of the size that the printed elements show, were it all of one sign, moves a sum by `n` times that; half of the way from
 /// there to independent noise (√n) is allowed.
@@ -36,24 +40,31 @@ pub fn contradiction(
     let half: f64 = aligned.iter().map(|t| t.printed.half_unit_abs).sum();
     let beyond = (r.sum.value - c.sum.value).abs() - r.sum.half_unit - c.sum.half_unit;
     let noise = (error + half / rms) * (10.0 + n.sqrt() / 2.0);
-    if !beyond.is_finite() || beyond <= rms * n.sqrt() * (TELLING + noise) {
+    let sums = beyond.is_finite() && beyond > rms * n.sqrt() * (TELLING + noise);
+    let deviations = r.std.zip(c.std).filter(|(a, b)| {
+        let beyond = (a.value - b.value).abs() - a.half_unit - b.half_unit;
+        beyond > (DEVIATION + noise) * a.value.max(b.value)
+    });
+    if !sums && deviations.is_none() {
         return None;
     }
-    // The size of the values is the scale of their sum.
-    let size = Some(Rounded {
+    // Where no deviation is known, the size of the values is the scale of their sum.
+    let size = Rounded {
         value: rms,
         half_unit: 0.0,
-    });
-    Some([r, c].map(|side| PrintedStats {
+    };
+    let (std_r, std_c) = deviations.unwrap_or((size, size));
+    Some([(r, std_r), (c, std_c)].map(|(side, std)| PrintedStats {
         count: Some(n as u64),
-        std: size,
-        sum: Some(side.sum),
+        std: Some(std),
+        sum: sums.then_some(side.sum),
         ..PrintedStats::default()
     }))
 }
 
 struct Figures {
     sum: Rounded,
+    std: Option<Rounded>,
     /// Known of complete tensors.
     rms: Option<f64>,
 }
@@ -61,8 +72,17 @@ struct Figures {
 /// The sum that was printed, or that of all elements.
 fn figures(t: &Tensor) -> Option<Figures> {
     if let Payload::Partial(_) = t.payload {
-        let sum = t.printed.stats.as_ref()?.sum?;
-        return Some(Figures { sum, rms: None });
+        let stats = t.printed.stats.as_ref()?;
+        let n = t.info.len() as f64;
+        let of_mean = |mean: Rounded| Rounded {
+            value: mean.value * n,
+            half_unit: mean.half_unit * n,
+        };
+        return Some(Figures {
+            sum: stats.sum.or(stats.mean.map(of_mean))?,
+            std: stats.std,
+            rms: None,
+        });
     }
     // What cannot be read has said so in the comparison.
     let s = summarise(t).ok()?;
@@ -73,5 +93,12 @@ fn figures(t: &Tensor) -> Option<Figures> {
         value: s.mean? * s.count as f64,
         half_unit: 0.0,
     };
-    Some(Figures { sum, rms: s.rms })
+    Some(Figures {
+        sum,
+        std: s.std.map(|value| Rounded {
+            value,
+            half_unit: 0.0,
+        }),
+        rms: s.rms,
+    })
 }

@@ -67,6 +67,38 @@ fn a_log_cut_off_is_read_up_to_the_cut_and_that_is_said() {
     assert!(note["message"].as_str().unwrap().contains("line"), "{note}");
 }
 
+#[test]
+fn statistics_tell_of_elements_that_are_not_printed() {
+    let dir = tempfile::tempdir().unwrap();
+    let excerpt = |mean: f64, std: f64| {
+        let mut file = format!(
+            "# Tensor: q\n# Shape: (1, 3, 2048)\n# Mean: {mean:.6}\n# Std: {std:.6}\n# Data:\n"
+        );
+        for part in ["First", "Last"] {
+            file.push_str(&format!("# {part} 50 elements:\n"));
+            (0..50).for_each(|i| file.push_str(&format!("{:.6e}\n", f64::from(i % 7) - 3.0)));
+        }
+        file
+    };
+    let reference = write(dir.path(), "py_q.txt", &excerpt(0.01, 2.0));
+    for (mean, std, verdict, word) in [
+        (0.01, 2.0, "agreed", ""),
+        (0.0100004, 2.000003, "agreed", ""),
+        (0.01, 2.4, "diverged", "std"),
+        (1.01, 2.0, "diverged", "sum"),
+    ] {
+        let candidate = write(dir.path(), "cpp_q.txt", &excerpt(mean, std));
+        let report = compare(&[&reference, &candidate]);
+        assert_eq!(
+            report["verdict"], verdict,
+            "{mean} {std}: {}",
+            report["tensors"]
+        );
+        let reason = report["tensors"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains(word), "{reason}");
+    }
+}
+
 const FSDP: &str = "[rank0]:[titan] 2025-01-01 12:00:00 - root - INFO - starting
 [rank0]: FSDP_SUMMARY: embed[0.0012,0.4567] attn_norm[0.0100,1.0000] Q[0.0200,0.5000] K[0.0300,0.6000] logits[0.5000,2.5000]
 step: 1 loss: 10.9
