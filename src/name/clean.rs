@@ -22,6 +22,8 @@ pub(super) struct Clean {
     pub counter: Option<(usize, u32)>,
     /// A node inside a module of an exported graph.
     pub inner: bool,
+    /// A function of the framework (`Tensor.__mul__`), which no module calls by a name of its own.
+    pub function: bool,
     /// Tags that set tensors of one name apart.
     pub extra: String,
 }
@@ -243,6 +245,7 @@ fn module_call(name: &str, c: &mut Clean) -> String {
         call = parts[end].parse().ok();
     }
     let is_module = matches!(parts[0], "Module" | "Cell");
+    c.function = !is_module;
     match call {
         // The calls of a function are counted over the whole model: they are places in it.
         Some(n) if !is_module => c.extra = format!("call {n}"),

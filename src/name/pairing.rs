@@ -140,7 +140,7 @@ fn word_sets(names: &Names<'_>) -> Vec<BTreeSet<String>> {
             .map(|w| w.lower.clone())
             .chain((!r.clean.view.is_empty()).then(|| r.clean.view.clone()))
             .chain(r.parameter.clone())
-            .chain(r.clean.inner.then(|| INNER_NODE.to_owned()))
+            .chain((r.clean.inner || r.clean.function).then(|| INNER_NODE.to_owned()))
             .collect()
     };
     names.raws.iter().map(own).collect()

@@ -156,6 +156,10 @@ pub(super) fn read_raw(clean: Clean) -> Raw {
         hit: None,
         clean,
     };
+    if raw.clean.function {
+        raw.foreign = true;
+        return raw;
+    }
     split_at_layer(&mut raw);
     if raw.layer.is_none() {
         raw.hidden = hidden_index(&raw.before);
@@ -398,6 +402,10 @@ fn stripped(words: &[Word]) -> Vec<Peel> {
 
 /// The name without steps, ranks, layer marker and the model's prefix, as it was written.
 pub(super) fn cleaned_name(raw: &Raw) -> String {
+    if raw.clean.function {
+        let name = format!("{} {}", written(&raw.clean.words), raw.clean.extra);
+        return name.trim_end().to_owned();
+    }
     let noise = raw
         .before
         .iter()

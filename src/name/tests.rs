@@ -666,3 +666,14 @@ mod any_names {
         }
     }
 }
+
+#[test]
+fn functions_of_a_framework_are_no_stages() {
+    check(
+        "step0/proc1/Module.model.layers.0.mlp.MLP.forward.0.output.0 => layers.0.down_proj
+         step0/proc1/Tensor.__mul__.19.forward.output.0 => Tensor.mul/output.0 call 19
+         step0/proc1/Tensor.mean.0.forward.output.0 => Tensor.mean/output.0 call 0
+         step0/proc1/Functional.embedding.0.forward.output.0 => Functional.embedding/output.0 call 0
+         step0/proc1/Functional.layer_norm.3.forward.input.0 => Functional.layer_norm/input.0 call 3",
+    );
+}
