@@ -3,7 +3,7 @@
 use super::flow::pipeline_position;
 use super::{Key, Stage};
 use crate::natural::natural;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the order of a tensor depends on; given in file order.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,11 @@ impl OrderBasis {
 /// Sorts the items; `user` holds one stage or name per line and decides for what it names.
 pub fn order(items: &[Item<'_>], user: Option<&[String]>) -> (Vec<usize>, OrderBasis) {
     let known = items.iter().filter(|i| i.key.stage.is_some()).count();
-    let (mut sorted, mut basis) = if known > 0 && known * 3 >= items.len() {
+    // A tracer of every function writes many tensors for each stage: the stages are those of a transformer all the same.
+    const TRANSFORMER: usize = 6;
+    let stages: BTreeSet<Stage> = items.iter().filter_map(|i| i.key.stage).collect();
+    let enough = known * 3 >= items.len() || stages.len() >= TRANSFORMER;
+    let (mut sorted, mut basis) = if known > 0 && enough {
         (pipeline(items), OrderBasis::Pipeline)
     } else if let Some(sorted) = checkpoint(items).filter(|_| known == 0) {
         (sorted, OrderBasis::Pipeline)
