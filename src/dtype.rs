@@ -2,6 +2,7 @@
 
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
+use std::sync::LazyLock;
 
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -153,10 +154,9 @@ impl DType {
             BF16 => {
                 each!(2, b => f64::from(f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16)))
             }
-            F8E4M3 => each!(1, b => f8_e4m3(b[0])),
-            F8E5M2 => each!(1, b => f16::from_bits(u16::from(b[0]) << 8).to_f64()),
-            F8E8M0 => {
-                each!(1, b => if b[0] == 255 { f64::NAN } else { f64::exp2(f64::from(b[0]) - 127.0) })
+            F8E4M3 | F8E5M2 | F8E8M0 => {
+                let table = f8_table(self);
+                each!(1, b => table[usize::from(b[0])]);
             }
             I8 => each!(1, b => f64::from(b[0] as i8)),
             I16 => each!(2, b => f64::from(i16::from_le_bytes(*b))),
@@ -195,6 +195,29 @@ impl DType {
 impl std::fmt::Display for DType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// All 256 values of an 8-bit float.
+fn f8_table(dtype: DType) -> &'static [f64; 256] {
+    static TABLES: LazyLock<[[f64; 256]; 3]> = LazyLock::new(|| {
+        let all = |value: fn(u8) -> f64| std::array::from_fn(|b| value(b as u8));
+        [
+            all(f8_e4m3),
+            all(|b| f16::from_bits(u16::from(b) << 8).to_f64()),
+            all(|b| {
+                if b == 255 {
+                    f64::NAN
+                } else {
+                    f64::exp2(f64::from(b) - 127.0)
+                }
+            }),
+        ]
+    });
+    match dtype {
+        DType::F8E4M3 => &TABLES[0],
+        DType::F8E5M2 => &TABLES[1],
+        _ => &TABLES[2],
     }
 }
 

@@ -246,7 +246,7 @@ fn relative_error(stats: &PairStats, nature: &Nature) -> (f64, &'static str) {
     }
     if let Some(worst) = d.worst {
         let own = worst.reference.abs().max(worst.candidate.abs());
-        let spike = d.max_abs > SPIKE * rmse && d.max_abs > 0.3 * own && d.max_abs > 0.5 * rms;
+        let spike = d.max_abs > SPIKE * rmse && d.max_abs > 0.3 * own && d.max_abs > 0.25 * rms;
         if spike {
             offer(
                 d.max_abs / own,
