@@ -7,6 +7,8 @@ use crate::judge::Finding;
 
 /// Rounding noise does not grow by more than this factor through one stage.
 const GROWTH: f64 = 5.0;
+/// Nor by more than this through a rotation.
+const ROTATED: f64 = 2.5;
 /// Over all stages, noise does not exceed this many times the noise of a single one.
 const TOTAL_GROWTH: f64 = 64.0;
 
@@ -23,6 +25,8 @@ pub struct Graph {
     /// How much a relative error of the parents is amplified by the operation (1 for most): a softmax turns an absolute error
     /// of the scores into a relative one.
     pub gain: Vec<f64>,
+    /// A rotation: it keeps every norm, so the error that leaves is the one that entered, and its own rounding.
+    pub rotates: Vec<bool>,
 }
 
 impl Graph {
@@ -71,11 +75,17 @@ pub fn localise(
         let entered = agreeing.map(|&p| carried[p]).fold(0.0, f64::max) * graph.gain[i];
         match finding {
             None => {}
-            Some(Finding::Settled { diverged, .. }) => out.diverged[i] = *diverged && !excused[i],
+            Some(Finding::Settled { diverged, .. }) => {
+                out.diverged[i] = *diverged && !excused[i];
+                // an infinity on one side settles it; what is finite beside it has the noise that entered
+                out.bound[i] = GROWTH * noise.max(entered);
+            }
             Some(Finding::Error { error, floor, .. }) => {
                 let single = floor.max(noise);
-                let grown = (GROWTH * entered).min(TOTAL_GROWTH * single);
-                out.bound[i] = floor.max(GROWTH * noise).max(grown);
+                let rotates = graph.rotates.get(i).copied().unwrap_or(false);
+                let growth = if rotates { ROTATED } else { GROWTH };
+                let grown = (growth * entered).min(TOTAL_GROWTH * single);
+                out.bound[i] = floor.max(growth * noise).max(grown);
                 out.diverged[i] = *error > out.bound[i] && !excused[i];
             }
         }
@@ -141,6 +151,7 @@ mod tests {
                 .collect(),
             skipped: vec![vec![]; n],
             gain: vec![1.0; n],
+            rotates: vec![false; n],
         }
     }
 

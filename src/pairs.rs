@@ -331,6 +331,12 @@ pub fn graph(pairs: &[Pair]) -> Graph {
         parents.sort_unstable();
         parents.dedup();
         graph.gain.push(gain(pair, &parents, pairs));
+        let raw = [Stage::QProj, Stage::KProj, Stage::QNorm, Stage::KNorm];
+        let from_raw = |&p: &usize| pairs[p].key.stage.is_some_and(|s| raw.contains(&s));
+        let rotates = matches!(pair.key.stage, Some(Stage::QRope | Stage::KRope));
+        graph
+            .rotates
+            .push(rotates && !parents.is_empty() && parents.iter().all(from_raw));
         graph.parents.push(parents);
         graph.skipped.push(skipped);
     }

@@ -33,8 +33,13 @@ const EXACT: f64 = 0.97;
 const NOISE_LIMIT: f64 = 0.25;
 /// Noise is accepted only where so many tensors were compared.
 const WITNESSES: usize = 4;
+/// The share of its confidence that a cause keeps which was proved in another layer than where the difference begins.
+const PROMOTED: f64 = 0.8;
+/// Noise of one arithmetic does not differ by more than this factor between like operations, and it is not below this.
+const UNLIKE: f64 = 8.0;
+const SINGLE: f64 = 2e-6;
 /// Places beside the first divergence that are searched for further faults.
-const FURTHER: usize = 48;
+const FURTHER: usize = 256;
 
 /// Causes that are another layout of the same values.
 const LAYOUTS: &[&str] = &[
@@ -106,6 +111,8 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
     };
     let mut diagnosis = conclude(pairs, &localisation, &suspicions);
     further(&scene, &localisation, &mut diagnosis);
+    promote(&scene, &localisation, graph, &mut diagnosis);
+    descending(&mut diagnosis);
     known.notes.extend(sampled_note(&scene));
     Conclusion {
         localisation,
@@ -237,14 +244,16 @@ impl Known {
         }
         // a peer with a fault of its own says nothing about the noise
         let noisy = |i: usize| {
-            // a narrower type at one stage is what this test tells apart from a narrower type everywhere
             let explained = suspicions[i]
                 .iter()
-                .any(|s| s.cause != "precision_loss" && weight(s, found.bound[i]) > EXPLAINS);
+                .any(|s| weight(s, found.bound[i]) > EXPLAINS);
             scene.errors[i]
                 .filter(|e| *e <= NOISE_LIMIT && !explained && is_noise(scene, i, found.bound[i]))
         };
-        noisy(first)?;
+        let error = noisy(first)?;
+        if exceptional(scene, first, error) {
+            return None;
+        }
         // noise is a property of an arithmetic: it shows in more than a tensor or two
         let compared = scene.errors.iter().flatten().count();
         if compared < WITNESSES {
@@ -275,6 +284,39 @@ fn some_rows_agree(scene: &Scene<'_>, i: usize, bound: f64) -> bool {
         batch > 1 && (0..batch).any(|b| distance(b) <= bound)
     };
     with_case(scene, i, bound, agreeing).unwrap_or(false)
+}
+
+/// Whether like operations did without such an error: an arithmetic is a property of a run, so it shows at the same stage of
+/// every layer, at all projections of a block, and at projections before it shows at norms, rotations and sums. Activations
+/// read from tables and attention that is fused into one kernel may have an arithmetic of their own.
+fn exceptional(scene: &Scene<'_>, i: usize, error: f64) -> bool {
+    use Stage::*;
+    let key = &scene.pairs[i].key;
+    let Some(stage) = key.stage else { return false };
+    let block: &[Stage] = match stage {
+        OProj => &[QProj, KProj, VProj, QkvProj],
+        DownProj => &[GateProj, UpProj],
+        Logits => &[OProj, GateProj, UpProj, DownProj],
+        QNorm | KNorm | QRope | KRope => &[QProj, KProj, VProj, QkvProj],
+        AttnPostNorm | AttnResidual | AttnOutNorm | MlpNorm => {
+            &[QProj, KProj, VProj, QkvProj, OProj]
+        }
+        MlpPostNorm | MlpResidual | Output => &[OProj, GateProj, UpProj, DownProj],
+        _ => &[],
+    };
+    let like = |k: &Key| {
+        let earlier = k.stage == Some(stage) && k.layer < key.layer;
+        let beside = k.stage.is_some_and(|s| block.contains(&s))
+            && (k.layer == key.layer || stage == Logits);
+        k.rest == key.rest && k.step == key.step && k.rank == key.rank && (earlier || beside)
+    };
+    let pairs = scene.pairs.iter().zip(scene.errors);
+    let errors: Vec<f64> = pairs
+        .filter(|(p, _)| like(&p.key))
+        .filter_map(|(_, e)| *e)
+        .collect();
+    let largest = errors.iter().copied().fold(SINGLE, f64::max);
+    !errors.is_empty() && error > UNLIKE * largest
 }
 
 fn is_noise(scene: &Scene<'_>, i: usize, bound: f64) -> bool {
@@ -406,11 +448,14 @@ fn conclude(pairs: &[Pair], found: &Localisation, suspicions: &[Vec<Suspicion>])
             out.push(unexplained(&pairs[i]));
         }
     }
-    // the order says what to look at first: no entry claims more than the one before it
+    out
+}
+
+/// The order says what to look at first: no entry claims more than the one before it.
+fn descending(out: &mut [Diagnosis]) {
     for i in 1..out.len() {
         out[i].confidence = out[i].confidence.min(out[i - 1].confidence);
     }
-    out
 }
 
 fn diagnosis(s: &Suspicion, confidence: f64) -> Diagnosis {
@@ -453,10 +498,37 @@ fn further(scene: &Scene<'_>, found: &Localisation, out: &mut Vec<Diagnosis>) {
             if weight < 0.9 || out.iter().any(|d| d.id == s.cause) {
                 continue;
             }
-            let ceiling = out.last().map_or(1.0, |d| d.confidence);
-            out.push(diagnosis(&s, weight.min(ceiling)));
+            out.push(diagnosis(&s, weight));
         }
     }
+}
+
+/// What nothing explains at the first divergence may be proved in another layer: a fault is usually one of every layer, and a
+/// dump that holds one layer in full shows it there. The place must be one that lies between the first divergence and what
+/// agrees before it, or the same stage.
+fn promote(scene: &Scene<'_>, found: &Localisation, graph: &Graph, out: &mut Vec<Diagnosis>) {
+    let Some(first) = found.first() else { return };
+    let key = &scene.pairs[first].key;
+    let vague = |d: &Diagnosis| {
+        d.id == "unexplained" || DESCRIPTIONS.contains(&d.id.as_str()) || d.confidence < EXPLAINS
+    };
+    if !out.first().is_some_and(vague) {
+        return;
+    }
+    let stage_of = |key: &str| key.rsplit(['.', '/']).next().unwrap_or(key).to_owned();
+    let mut gap: Vec<String> = graph.skipped[first].iter().map(|k| stage_of(k)).collect();
+    gap.push(stage_of(&key.to_string()));
+    let proved = out
+        .iter()
+        .position(|d| !vague(d) && d.key != key.to_string() && gap.contains(&stage_of(&d.key)));
+    let Some(at) = proved else { return };
+    let mut cause = out.remove(at);
+    cause.confidence *= PROMOTED;
+    cause.evidence.push(format!(
+        "proved there; {key}, where the difference begins, fits it as far as it was dumped"
+    ));
+    out.retain(|d| d.id != "unexplained");
+    out.insert(0, cause);
 }
 
 fn sampled_note(scene: &Scene<'_>) -> Option<Note> {

@@ -2,6 +2,7 @@
 
 pub mod causes;
 mod flat;
+pub mod fused;
 pub mod geometry;
 pub mod investigate;
 pub mod laws;

@@ -1,11 +1,12 @@
 //! Both dumps as arrays in canonical axes, for the relations and laws: loaded when asked for, cut to a sample when large,
 //! forgotten when others need the room.
 
+use super::fused::Cut;
 use crate::dump::{Payload, Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Values of one tensor, row-major.
 ///
@@ -58,6 +59,7 @@ pub struct Scene<'a> {
     index: HashMap<Key, usize>,
     cache: Mutex<Cache>,
     sampled: Mutex<Vec<String>>,
+    cut: OnceLock<Cut>,
 }
 
 /// Elements per array that are looked at: a larger tensor is cut to its first batch elements and tokens.
@@ -118,7 +120,13 @@ impl<'a> Scene<'a> {
             index,
             cache: Mutex::default(),
             sampled: Mutex::default(),
+            cut: OnceLock::new(),
         }
+    }
+
+    /// How the reference's fused projections are cut into Q, K and V.
+    pub fn cut(&self) -> Cut {
+        *self.cut.get_or_init(|| Cut::of(self))
     }
 
     pub fn find(&self, key: &Key) -> Option<usize> {
@@ -324,36 +332,24 @@ impl<'a> Site<'a> {
                     .or_else(|| self.dumped(Stage::OProj))?;
                 self.tap(Stage::Input)?.plus(&branch)
             }
+            Stage::MlpMid => {
+                let (act, up) = (self.dumped(Stage::Act)?, self.dumped(Stage::UpProj)?);
+                self.dumped(Stage::GateProj)?;
+                act.zip(&up, |a, u| a * u).filter(|_| act.shape == up.shape)
+            }
             Stage::QNorm => self.tap(Stage::QProj),
             Stage::KNorm => self.tap(Stage::KProj),
-            Stage::QProj => self.fused(0),
-            Stage::KProj => self.fused(1),
-            Stage::VProj => self.fused(2),
+            Stage::QProj => self.cut(0),
+            Stage::KProj => self.cut(1),
+            Stage::VProj => self.cut(2),
             _ => None,
         }
     }
 
-    /// A third of a fused projection [q | k | v] when the sizes say how it is cut.
-    fn fused(&self, part: usize) -> Option<Array> {
-        let g = &self.scene.geometry;
+    /// A part of a fused projection, when the sizes say how large it is; both sides are cut as the reference's is.
+    fn cut(&self, part: usize) -> Option<Array> {
         let whole = self.dumped(Stage::QkvProj)?;
-        let &[b, s, f] = whole.shape.as_slice() else {
-            return None;
-        };
-        let (h, d) = (g.heads?, g.head_dim?);
-        let kv = g.kv_heads.unwrap_or(h);
-        if (h + 2 * kv) * d != f {
-            return None;
-        }
-        let (start, n) = [(0, h), (h * d, kv), ((h + kv) * d, kv)][part];
-        let rows = whole
-            .data
-            .chunks_exact(f)
-            .flat_map(|row| row[start..start + n * d].iter().copied());
-        Some(Array {
-            shape: vec![b, s, n, d],
-            data: rows.collect(),
-        })
+        self.scene.cut().part(&whole, &self.scene.geometry, part)
     }
 }
 

@@ -4,6 +4,7 @@
 //! one number for all elements, and a tied output head names the id of every row.
 
 mod head;
+mod position;
 mod sum;
 mod table;
 mod tokens;
@@ -76,7 +77,11 @@ impl Law for EmbeddingLaw {
             key: candidate.key(output),
         };
         if output == Stage::PosEmbed {
-            return lookup.shift("position_offset").into_iter().collect();
+            let found = position::in_a_decode_step(reference, &r, &c, candidate.key(output), noise);
+            return found
+                .or_else(|| lookup.shift("position_offset"))
+                .into_iter()
+                .collect();
         }
         let mut out: Vec<Suspicion> = sum::missing(reference, candidate, output, noise);
         out.extend(sum::scale(reference, candidate, output, noise));

@@ -3,6 +3,8 @@
 //! W is not dumped, but in a tied model it is the embedding: the column of id v is then final_norm · E[v] for every token whose
 //! row is known. A cap and a factor show element by element, with one parameter each.
 
+mod cap;
+
 use super::embedding::Head;
 use super::trial::{Trial, short};
 use super::{Fit, Law, Site, Suspicion};
@@ -51,11 +53,18 @@ impl Law for LogitsLaw {
             return Vec::new();
         }
         let before = c.distance(&r);
-        let found = [
-            tied(reference, candidate, before),
-            capped(&r, &c, before),
-            scaled(&r, &c, before),
-        ];
+        // from each side's own tensors where the head is tied, which inherited error does not blur; else from both logits
+        let capped = cap::missing(reference, candidate)
+            .filter(|f| f.trial.convinces(noise))
+            .or_else(|| capped(&r, &c, before))
+            .filter(|f| f.trial.convinces(noise));
+        // columns that a cap bent are no multiples of a tied head's, whatever the head is
+        let tied = if capped.is_some() {
+            None
+        } else {
+            tied(reference, candidate, before)
+        };
+        let found = [tied, capped, scaled(&r, &c, before)];
         let suspicion = |f: Finding| Suspicion {
             cause: f.cause,
             key: candidate.key(output),
@@ -88,8 +97,12 @@ struct Tied {
 
 impl Tied {
     fn of(site: &Site<'_>) -> Option<Tied> {
+        Tied::with(site, embedding(site)?)
+    }
+
+    /// By rows of the table that may come from the other side's dump: the ids are the same.
+    fn with(site: &Site<'_>, rows: Array) -> Option<Tied> {
         let head = Head::new(site)?;
-        let rows = embedding(site)?;
         let known = site
             .dumped(Stage::InputIds)
             .filter(|ids| ids.data.len() == rows.rows().len());
@@ -121,7 +134,9 @@ fn embedding(site: &Site<'_>) -> Option<Array> {
 }
 
 fn tied(reference: &Site<'_>, candidate: &Site<'_>, before: f64) -> Option<Finding> {
-    let (r, c) = (Tied::of(reference)?, Tied::of(candidate)?);
+    let other = |own: &Site<'_>, other: &Site<'_>| embedding(own).or_else(|| embedding(other));
+    let r = Tied::with(reference, other(reference, candidate)?)?;
+    let c = Tied::with(candidate, other(candidate, reference)?)?;
     (c.worst < TIED && r.worst > 4.0 * TIED).then(|| Finding {
         cause: "lm_head_tied_wrongly",
         title: "the candidate's output head is the embedding; the reference's is another matrix".into(),

@@ -7,11 +7,13 @@ mod logits;
 mod norm;
 mod residual;
 pub mod rope;
+mod split;
+mod stream;
 #[cfg(test)]
 pub(crate) mod toy;
 mod trial;
 
-use super::{Site, Suspicion};
+use super::{Array, Site, Suspicion};
 use crate::name::Stage;
 
 /// A law fitted on one side: its parameters, and the relative error it leaves.
@@ -22,6 +24,9 @@ pub struct Fit {
     pub parameters: Vec<(&'static str, serde_json::Value)>,
     pub residual: f64,
 }
+
+/// The error of a candidate's output when its input is replaced and the reference's law holds; `None` where sizes do not fit.
+pub(crate) type Replay = Box<dyn Fn(&Array) -> Option<f64>>;
 
 /// One operation of the model.
 pub trait Law: Sync {
@@ -47,12 +52,14 @@ pub const LAWS: &[&dyn Law] = &[
     &norm::NormLaw,
     &rope::order::HeadOrder,
     &rope::Rope,
+    &split::Split,
     &attention::scores::Scores,
     &attention::softmax::Softmax,
     &attention::context::Context,
     &attention::cache::KvCache,
     &attention::padding::PaddedRows,
     &residual::ResidualLaw,
+    &stream::HiddenStream,
     &activation::ActivationLaw,
     &logits::LogitsLaw,
 ];

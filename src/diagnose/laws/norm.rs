@@ -8,6 +8,7 @@ pub(super) mod fit;
 mod heads;
 mod hypotheses;
 pub(super) mod source;
+mod unseen;
 
 use super::{Fit, Law, Site, Suspicion};
 use crate::diagnose::Array;
@@ -68,10 +69,34 @@ impl Law for NormLaw {
                 .collect();
         }
         let Some(case) = Case::new(reference, candidate, output, noise) else {
+            // no dumped tensor is its input; heads have no row of their own, and other outputs need not be norms
+            if !may_be_plain(output) && !heads::is_per_head(output) {
+                return unseen::suspicions(reference, candidate, output, noise);
+            }
             return Vec::new();
         };
         case.suspicions(reference, candidate, output, noise)
     }
+}
+
+/// The error of the candidate's norm output from any input, under the reference's norm.
+pub(super) fn replay(
+    reference: &Site<'_>,
+    candidate: &Site<'_>,
+    output: Stage,
+) -> Option<super::Replay> {
+    let (y_r, y_c) = (reference.dumped(output)?, candidate.dumped(output)?);
+    let fits = inputs(reference, output).into_iter().filter_map(|x| {
+        let w = width(&x, &y_r, output)?;
+        best(&Rows::new(&x, &y_r, w)?, output)
+    });
+    let norm = fits
+        .min_by(|a, b| left(a).total_cmp(&left(b)))
+        .filter(|n| left(n) < FITS)?;
+    Some(Box::new(move |x| {
+        let fits = x.data.len() == y_c.data.len() && x.data.len().is_multiple_of(norm.gamma.len());
+        fits.then(|| super::trial::distance(&norm.apply(&x.data), &y_c.data))
+    }))
 }
 
 /// Most models have no norm at these places.

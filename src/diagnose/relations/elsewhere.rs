@@ -98,6 +98,13 @@ fn another_place(case: &Case<'_>, own: usize) -> Vec<Suspicion> {
         };
         far(a).cmp(&far(b)).then(a.after.total_cmp(&b.after))
     });
+    // what stands there in the candidate itself is a copy of it; that the reference agrees there says no more
+    let copied: Vec<Key> = matches
+        .iter()
+        .filter(|m| m.exact && m.side == Side::Candidate)
+        .map(|m| m.key.clone())
+        .collect();
+    matches.retain(|m| m.side == Side::Candidate || !copied.contains(&m.key));
     let mut found: Vec<Suspicion> = Vec::new();
     for m in matches {
         let Some((cause, title)) = meaning::of(case, &m) else {

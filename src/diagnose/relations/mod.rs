@@ -134,8 +134,9 @@ impl<'a> Case<'a> {
         evidence: Vec<String>,
     ) -> Option<Suspicion> {
         let left = (after - self.noise).max(0.0);
-        // written so that NaN explains nothing
-        let explains = before > 0.0 && left < EXPLAINS * before.min(1e6) && after < BARELY * before;
+        // what rounding explains needs no hypothesis; written so that NaN explains nothing
+        let explains =
+            before > self.noise && left < EXPLAINS * before.min(1e6) && after < BARELY * before;
         explains.then(|| Suspicion {
             cause,
             key: self.key.clone(),
@@ -173,7 +174,8 @@ impl<'a> Case<'a> {
             })
             .filter_map(|(i, p)| Some((place(&p.key), self.scene.errors.get(i).copied()??)))
             .max_by_key(|(place, ..)| *place);
-        last.is_some_and(|(_, error)| error <= (0.01 * self.error).max(4.0 * self.noise))
+        let bound = (0.01 * self.error).max((4.0 * self.noise).min(0.25 * self.error));
+        last.is_some_and(|(_, error)| error <= bound)
     }
 
     /// What a hypothesis by elimination is said to leave, beside rounding.

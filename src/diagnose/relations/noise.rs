@@ -37,6 +37,11 @@ const POINTS: usize = 1 << 15;
 
 /// The evidence, when the difference of the pair looks like noise; `None` when it does not.
 pub fn is_rounding_like(case: &Case<'_>) -> Option<NoiseEvidence> {
+    noise_up_to(case, LARGEST)
+}
+
+/// The same up to another relative error.
+pub fn noise_up_to(case: &Case<'_>, largest: f64) -> Option<NoiseEvidence> {
     let (r, c) = case.visible();
     let d = c.minus(&r)?;
     let error = c.distance(&r);
@@ -45,7 +50,7 @@ pub fn is_rounding_like(case: &Case<'_>) -> Option<NoiseEvidence> {
         .iter()
         .zip(&*c.data)
         .all(|(r, c)| r.is_finite() == c.is_finite());
-    if !(error > 0.0 && error < LARGEST && same_places) {
+    if !(error > 0.0 && error < largest && same_places) {
         return None;
     }
     let zero = |a: &Array| a.map(|x| if x.is_finite() { x } else { 0.0 });

@@ -42,7 +42,7 @@ fn narrower(case: &Case<'_>) -> Option<Suspicion> {
     if before > 0.3 {
         return None;
     }
-    for dtype in NARROW {
+    for dtype in NARROW.into_iter().filter(|d| stands_alone(case, *d)) {
         let after = c.distance(&rounded(&r, dtype));
         let title = format!("the candidate is the reference rounded to {dtype}");
         let evidence = vec![undone(
@@ -111,6 +111,21 @@ fn rounded_one(x: f64, dtype: DType) -> f64 {
         DType::F8E4M3 => to_bits(x, 3),
         _ => to_bits(x, 2),
     }
+}
+
+/// Whether few other tensors of the candidate are as coarse as this type: where many are, it is the arithmetic.
+fn stands_alone(case: &Case<'_>, dtype: DType) -> bool {
+    let others: Vec<bool> = case
+        .scene
+        .pairs
+        .iter()
+        .filter(|p| p.key != *case.key)
+        .filter_map(|p| Some(&p.stats()?.candidate))
+        .filter(|c| !c.precision.is_exact())
+        .map(|c| c.precision.roundoff() >= dtype.roundoff())
+        .collect();
+    let coarse = others.iter().filter(|c| **c).count();
+    4 * coarse <= others.len()
 }
 
 /// Unit roundoff of the precision that most of the candidate's other tensors have.
@@ -185,8 +200,10 @@ fn overflow(case: &Case<'_>) -> Option<Suspicion> {
         lost.iter().for_each(|&i| data[i] = f64::NAN);
         Array::new(a.shape.clone(), data)
     };
+    // of the whole norm: what is lost was the largest part of it
     let rest = if lost.len() < r.data.len() {
-        kept(&c).distance(&kept(&r))
+        let kept_norm = kept(&r).norm();
+        kept(&c).distance(&kept(&r)) * kept_norm / r.norm().max(kept_norm)
     } else {
         0.0
     };

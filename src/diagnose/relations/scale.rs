@@ -24,7 +24,10 @@ impl Relation for Scale {
         let (r, c) = case.visible();
         let before = c.distance(&r);
         let pairs = || r.data.iter().zip(&*c.data);
-        let Some((s, left)) = fit(pairs()) else {
+        // an infinity is no factor, and what stands beside it is the smaller part
+        let lost = pairs().any(|(r, c)| r.is_finite() && !c.is_finite());
+        let lost = lost && !case.is(&[Stage::AttnQk, Stage::AttnScores]);
+        let Some((s, left)) = fit(pairs()).filter(|_| !lost) else {
             return Vec::new();
         };
         let finer = per_slice(case, before, left);

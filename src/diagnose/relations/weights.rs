@@ -4,7 +4,7 @@
 //! that layer's own inputs and outputs: with X′, Y′ = X′·W′ᵀ of another layer, this layer's input is written as X = A·X′ + rest,
 //! and A·Y′ is what W′ makes of the first part.
 
-use super::noise::is_rounding_like;
+use super::noise::noise_up_to;
 use super::{Case, Relation, gram, projection_input, undone};
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::name::Stage;
@@ -19,6 +19,8 @@ const CORROBORATED: f64 = 0.1;
 const LAST: f64 = 0.34;
 /// Noise this many times that of its siblings is no common arithmetic.
 const ABOVE_SIBLINGS: f64 = 4.0;
+/// What a weight of two bits leaves.
+const COARSEST: f64 = 0.7;
 
 impl Relation for Weights {
     fn id(&self) -> &'static str {
@@ -57,7 +59,7 @@ fn unrelated(case: &Case<'_>) -> Option<Unrelated> {
     let products = r.data.iter().zip(&*c.data).map(|(a, b)| a * b);
     let dot: f64 = products.filter(|x| x.is_finite()).sum();
     let cosine = dot / (r.norm() * c.norm());
-    (cosine.abs() < 0.35 && (0.5..2.0).contains(&rms)).then_some(Unrelated {
+    (cosine.abs() < 0.35 && (0.3..3.3).contains(&rms)).then_some(Unrelated {
         before,
         cosine,
         rms,
@@ -76,16 +78,28 @@ impl Unrelated {
 
 fn wrong_weight(case: &Case<'_>, facts: &Unrelated) -> Option<Suspicion> {
     let stage = case.stage()?;
-    let (xr, xc) = case.projection_inputs()?;
-    let entered = xc.distance(&xr);
-    if xr.data.len() != xc.data.len() || entered > 0.1 {
+    let inputs = case.projection_inputs();
+    let entered = match &inputs {
+        Some((xr, xc)) if xr.data.len() == xc.data.len() => xc.distance(xr),
+        Some(_) => return None,
+        // another activation of the same gate and up would leave a correlation
+        None if stage == DownProj => [GateProj, UpProj]
+            .iter()
+            .filter_map(|s| case.scene.find(&case.site(Side::Reference).key(*s)))
+            .map(|i| case.scene.errors.get(i).copied().flatten())
+            .try_fold(0.0, |largest: f64, e| Some(largest.max(e?)))
+            .filter(|_| case.site(Side::Reference).dumped(UpProj).is_some())?,
+        None => return None,
+    };
+    if entered > 0.1 {
         return None;
     }
     let mut evidence = vec![
         facts.evidence(),
         format!("relative error of its input {}", short(entered)),
     ];
-    let (title, after) = match other_layer(case, stage, &xc) {
+    let other = inputs.and_then(|(_, xc)| other_layer(case, stage, &xc));
+    let (title, after) = match other {
         Some(found) => {
             evidence.push(format!(
                 "layer {}'s weight, as far as its inputs tell: cosine {} with the candidate, {} with the reference",
@@ -199,7 +213,7 @@ fn carried_over(x: &Array, x2: &Array, y2: &Array) -> Option<Array> {
 /// Noise at one projection, well above that of projections of the same input (or the same one in other layers).
 fn too_coarse(case: &Case<'_>) -> Option<Suspicion> {
     let stage = case.stage()?;
-    let noise = is_rounding_like(case)?;
+    let noise = noise_up_to(case, COARSEST)?;
     let family: &[Stage] = match stage {
         QProj | KProj | VProj => &[QProj, KProj, VProj],
         GateProj | UpProj => &[GateProj, UpProj],
@@ -231,8 +245,16 @@ fn too_coarse(case: &Case<'_>) -> Option<Suspicion> {
     {
         siblings.push(("its input".into(), xc.distance(&xr)));
     }
+    if siblings.is_empty() {
+        // the projections before it in the layer
+        let block = [QProj, KProj, VProj, GateProj, UpProj];
+        let before = block.iter().filter(|s| **s < stage);
+        siblings = before
+            .filter_map(|s| Some((s.to_string(), error(&site.key(*s))?)))
+            .collect();
+    }
     let (name, largest) = siblings.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
-    if noise.error < ABOVE_SIBLINGS * largest.max(case.noise) {
+    if noise.error < (ABOVE_SIBLINGS * largest).max(case.noise) {
         return None;
     }
     let before = noise.error;
@@ -253,7 +275,7 @@ fn too_coarse(case: &Case<'_>) -> Option<Suspicion> {
 }
 
 fn last_resort(case: &Case<'_>, facts: &Unrelated) -> Option<Suspicion> {
-    (facts.cosine.abs() < 0.2).then(|| Suspicion {
+    (facts.cosine.abs() < 0.2 && (0.5..2.0).contains(&facts.rms)).then(|| Suspicion {
         cause: "same_magnitude_unrelated",
         key: case.key.clone(),
         title: "values of the same size without correlation: not a matter of scale".into(),

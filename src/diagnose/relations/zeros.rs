@@ -2,7 +2,8 @@
 //! hold zeros or another row.
 
 use super::{Case, Relation, undone};
-use crate::diagnose::{Array, Suspicion};
+use crate::diagnose::laws::rope;
+use crate::diagnose::{Array, Side, Suspicion};
 use crate::name::Stage;
 use crate::report::real::short;
 
@@ -111,15 +112,24 @@ fn tile_tail(case: &Case<'_>) -> Option<Suspicion> {
         let (Some(start), n) = (blocks.tail(), r.shape[axis]) else {
             continue;
         };
+        let name = names[axis];
+        let before = c.distance(&r);
+        let after = blocks.worst_before(start);
+        // the keys of a decode step's own tokens are no tile: the cache was not written
+        let past = rope::start(&case.site(Side::Candidate));
+        if name == "key" && past > 0 && start >= past {
+            let title = format!(
+                "keys from {start} on, the new tokens', are zeros in the candidate: their slots of the cache were not written"
+            );
+            let evidence = vec![undone("leaving out the new keys", before, after)];
+            return case.suspect("kv_cache_stale", title, before, after, evidence);
+        }
         // the largest tile that fits `start` times into the full part
         let tile = 1usize << start.trailing_zeros();
         // future keys carry no weight in any case
         if tile <= n - start || tile < 2 {
             continue;
         }
-        let name = names[axis];
-        let before = c.distance(&r);
-        let after = blocks.worst_before(start);
         let title = format!(
             "{name}s from {start} on are zeros in the candidate: past the last full tile of {tile} or a part of it"
         );

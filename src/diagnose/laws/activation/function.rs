@@ -81,9 +81,9 @@ pub const FUNCTIONS: &[Function] = &[
 ];
 
 impl Function {
-    /// erf, tanh and sigmoid forms of GELU.
+    /// GELU itself or its tanh approximation; the sigmoid one is another function with another name in configurations.
     pub fn is_gelu(&self) -> bool {
-        self.name.contains("gelu")
+        matches!(self.name, "gelu" | "gelu_tanh")
     }
 
     pub fn is_identity(&self) -> bool {

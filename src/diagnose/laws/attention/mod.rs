@@ -71,9 +71,62 @@ pub(super) struct Found {
 /// The fit of one side by its nearest inputs.
 fn own(site: &Site<'_>, output: Stage) -> Option<Found> {
     From::choices(output).iter().find_map(|&from| {
-        let task = task(site, site, output, from)?;
-        let fitted = search::fit(&task, None, 3e-6)?;
-        Some(Found { task, fitted, from })
+        tasks(site, site, output, from)
+            .into_iter()
+            .find_map(|task| {
+                let fitted = search::fit(&task, None, 3e-6)?;
+                Some(Found { task, fitted, from })
+            })
+    })
+}
+
+/// Channels of a head, where no shape tells them: those that models have.
+const HEADS: [usize; 9] = [64, 128, 32, 16, 96, 80, 256, 48, 8];
+
+/// The task in every size of head that is possible: one where it is known. Only the right one can be replayed.
+fn tasks(site: &Site<'_>, other: &Site<'_>, output: Stage, from: From) -> Vec<Task> {
+    let Some(task) = task(site, other, output, from) else {
+        return Vec::new();
+    };
+    let unknown = site.scene.geometry.head_dim.is_none() && task.heads == 1;
+    if !unknown || output != Stage::AttnCtx || !matches!(task.source, Source::Heads { .. }) {
+        return vec![task];
+    }
+    HEADS.iter().filter_map(|&d| split(&task, d)).collect()
+}
+
+/// The same task with heads of so many channels.
+fn split(task: &Task, d: usize) -> Option<Task> {
+    let heads = |a: &Array| {
+        let &[b, s, h, f] = a.shape.as_slice() else {
+            return None;
+        };
+        let fits = (h * f).is_multiple_of(d);
+        fits.then(|| Array {
+            shape: vec![b, s, h * f / d, d],
+            data: a.data.clone(),
+        })
+    };
+    let (Source::Heads { q, k }, Target::Context { context, v }) = (&task.source, &task.target)
+    else {
+        return None;
+    };
+    let (q, k, v) = (heads(q)?, heads(k)?, heads(v)?);
+    let (h, kv) = (q.shape[2], k.shape[2]);
+    if kv == 0 || !h.is_multiple_of(kv) || v.shape[2] != kv {
+        return None;
+    }
+    Some(Task {
+        sample: Sample::of(task.batch, h, task.queries, task.keys, d),
+        source: Source::Heads { q, k },
+        target: Target::Context {
+            context: context.clone(),
+            v,
+        },
+        heads: h,
+        kv_heads: kv,
+        channels: d,
+        ..task.clone()
     })
 }
 
@@ -114,13 +167,14 @@ fn diagnose(
     noise: f64,
 ) -> Vec<Suspicion> {
     for &from in From::choices(output) {
-        let Some(rt) = task(reference, candidate, output, from) else {
+        let fits = tasks(reference, candidate, output, from)
+            .into_iter()
+            .find_map(|rt| Some((search::fit(&rt, None, noise)?, rt)));
+        let Some((rf, rt)) = fits else {
             continue;
         };
-        let Some(ct) = task(candidate, reference, output, from) else {
-            continue;
-        };
-        let Some(rf) = search::fit(&rt, None, noise) else {
+        let own = tasks(candidate, reference, output, from);
+        let Some(ct) = own.into_iter().find(|ct| ct.channels == rt.channels) else {
             continue;
         };
         let Some(cf) = search::fit(&ct, Some(&rf.setting), noise) else {
@@ -139,6 +193,58 @@ fn diagnose(
         return difference::suspicions(candidate, output, &r, &c, noise);
     }
     Vec::new()
+}
+
+/// The candidate's attention under the reference's parameters, for other Q, K and V than its own.
+pub(super) struct Replay {
+    task: Task,
+    setting: setting::Setting,
+}
+
+/// From the nearest inputs that leave something of Q, K and V open.
+pub(super) fn replay_of(
+    reference: &Site<'_>,
+    candidate: &Site<'_>,
+    output: Stage,
+    noise: f64,
+) -> Option<Replay> {
+    let open = |from: &From| match from {
+        From::Weights | From::Scores(_) => output == Stage::AttnCtx,
+        // rotated heads have laws of their own
+        From::Rotated => false,
+        From::Raw => true,
+    };
+    From::choices(output)
+        .iter()
+        .copied()
+        .filter(open)
+        .find_map(|from| {
+            let found = search::fit(&task(reference, candidate, output, from)?, None, noise)?;
+            Some(Replay {
+                task: task(candidate, reference, output, from)?,
+                setting: found.setting,
+            })
+        })
+}
+
+impl Replay {
+    /// ‖prediction − output‖ / ‖output‖ with the parts that are given in place of the candidate's own.
+    pub fn left(&self, [q, k, v]: &[Option<Array>; 3]) -> Option<f64> {
+        let mut task = self.task.clone();
+        let put = |own: &mut Array, other: &Option<Array>| {
+            if let Some(x) = other.as_ref().filter(|x| x.shape == own.shape) {
+                *own = x.clone();
+            }
+        };
+        if let Source::Heads { q: own_q, k: own_k } = &mut task.source {
+            put(own_q, q);
+            put(own_k, k);
+        }
+        if let Target::Context { v: own_v, .. } = &mut task.target {
+            put(own_v, v);
+        }
+        task.residual(&self.setting)
+    }
 }
 
 /// The replay of `output` from `from`, on `site`; Q and K that it lacks are borrowed from `other` for [`From::Raw`].

@@ -40,6 +40,7 @@ impl Law for PaddedRows {
     fn outputs(&self) -> &'static [Stage] {
         use Stage::*;
         &[
+            AttnQk,
             AttnWeights,
             AttnCtx,
             OProj,
@@ -91,11 +92,16 @@ fn suspicion(
     let padded = idle(reference, output, &r)?;
     let is_idle = |at: usize| {
         let (b, t) = token(at);
-        padded
-            .get(b)
-            .and_then(|row| row.get(t))
-            .copied()
-            .unwrap_or(false)
+        let idle = |t: usize| {
+            padded
+                .get(b)
+                .and_then(|row| row.get(t))
+                .copied()
+                .unwrap_or(false)
+        };
+        // a product with a padded key is masked later
+        let key = at % r.width();
+        idle(t) || output == Stage::AttnQk && idle(key)
     };
     if !(0..r.data.len()).any(is_idle) {
         return None;
@@ -158,7 +164,7 @@ type TokenOf = Box<dyn Fn(usize) -> (usize, usize)>;
 fn token_of(output: Stage, a: &Array) -> Option<TokenOf> {
     let shape = a.shape.clone();
     match (output, shape.len()) {
-        (Stage::AttnWeights, 4) => {
+        (Stage::AttnQk | Stage::AttnWeights, 4) => {
             let (h, q, k) = (shape[1], shape[2], shape[3]);
             Some(Box::new(move |at| (at / (h * q * k), at / k % q)))
         }
@@ -174,7 +180,7 @@ fn token_of(output: Stage, a: &Array) -> Option<TokenOf> {
 /// Tokens whose rows mean nothing: padding, and queries that see no key on the reference's side.
 fn idle(reference: &Site<'_>, output: Stage, a: &Array) -> Option<Vec<Vec<bool>>> {
     let tokens = match output {
-        Stage::AttnWeights => *a.shape.get(2)?,
+        Stage::AttnQk | Stage::AttnWeights => *a.shape.get(2)?,
         _ => *a.shape.get(1)?,
     };
     let mut idle = padding(reference)

@@ -14,6 +14,8 @@ pub struct Fitted {
 
 /// A fit that leaves more is none.
 const ACCEPT: f64 = 0.15;
+/// However coarse the arithmetic, a search goes on above this.
+const GOOD: f64 = 0.03;
 /// A change must lower the error to this share to be taken.
 const WORTH: f64 = 0.7;
 
@@ -46,7 +48,8 @@ pub fn usual(task: &Task) -> Setting {
 
 /// Searches from the usual parameters and from those of `like`; stops at a relative error of `good`.
 pub fn fit(task: &Task, like: Option<&Setting>, good: f64) -> Option<Fitted> {
-    let good = good.max(3e-7);
+    // what the softmax makes of the noise that entered is no excuse: the inputs are the side's own
+    let good = good.clamp(3e-7, GOOD);
     let mut starts = vec![usual(task)];
     if let Some(like) = like.filter(|s| s.kv_of.len() == task.heads) {
         let mask = task.seen.clone().unwrap_or_else(|| like.mask.clone());
@@ -221,15 +224,17 @@ fn changes(task: &Task, s: &Setting) -> Vec<Setting> {
             );
             let whole = task.sample.queries.len() == task.queries && task.queries > 1;
             let kinds = [Softmax::OverKeys, Softmax::Undivided, Softmax::OverQueries];
-            all.extend(
-                kinds
-                    .into_iter()
-                    .filter(|k| whole || *k != Softmax::OverQueries)
-                    .map(|softmax| Setting {
+            // a scale that was fitted to rows says nothing about columns
+            let scales = [s.scale, usual(task).scale];
+            for softmax in kinds {
+                if whole || softmax != Softmax::OverQueries {
+                    all.extend(scales.map(|scale| Setting {
                         softmax,
+                        scale,
                         ..s.clone()
-                    }),
-            );
+                    }));
+                }
+            }
         }
     }
     if task.raw {

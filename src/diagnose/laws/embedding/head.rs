@@ -52,6 +52,12 @@ impl Head {
         Some((id, (1.0 - cosine * cosine).max(0.0).sqrt()))
     }
 
+    /// The first `n` tokens' logits of `id`.
+    pub fn logits(&self, id: usize, n: usize) -> Option<Vec<f64>> {
+        let rows = self.logits.rows().take(n);
+        rows.map(|row| row.get(id).copied()).collect()
+    }
+
     /// The relative error of `column` against the column of `id`, up to a constant factor.
     pub fn error(&self, column: &[f64], id: usize) -> Option<f64> {
         let logits: Vec<f64> = self

@@ -272,7 +272,14 @@ pub fn ids(reference: &Site<'_>, candidate: &Site<'_>) -> Vec<Suspicion> {
     };
     let still: Vec<(usize, usize)> = (0..r.count()).map(|i| (i, i)).collect();
     let before = wrong(&still, 0.0);
-    let by = c.row(0)[0] - r.row(0)[0];
+    // ids at the ends of the vocabulary wrap around or are clamped: the commonest difference is the offset
+    let differences: Vec<f64> = (0..r.count()).map(|i| c.row(i)[0] - r.row(i)[0]).collect();
+    let count = |x: f64| differences.iter().filter(|d| **d == x).count();
+    let by = differences
+        .iter()
+        .copied()
+        .max_by_key(|d| count(*d))
+        .unwrap_or(0.0);
     let mut out = Vec::new();
     let constant = Trial {
         before,

@@ -44,7 +44,13 @@ impl Case {
         noise: f64,
     ) -> Option<Case> {
         let (y_r, y_c) = (reference.dumped(output)?, candidate.dumped(output)?);
-        let (in_r, in_c) = (inputs(reference, output), inputs(candidate, output));
+        let (mut in_r, mut in_c) = (inputs(reference, output), inputs(candidate, output));
+        // an input that only one side dumped stands for the other's
+        if in_r.is_empty() {
+            in_r.clone_from(&in_c);
+        } else if in_c.is_empty() {
+            in_c.clone_from(&in_r);
+        }
         let mut cases = Vec::new();
         for (i, x_r) in in_r.iter().enumerate() {
             let same = in_c.get(i).filter(|_| in_c.len() == in_r.len());

@@ -13,6 +13,11 @@ const SIMPLER: f64 = 1.25;
 /// What single precision leaves of a rotation, angles and products rounded.
 const SINGLE: f64 = 5e-7;
 
+/// Residuals below single precision's rounding are equally good.
+const ROUNDING: f64 = 1e-7;
+/// What channels that stand still may add to the error when they are taken out of the rotation.
+const STILL: f64 = 1.02;
+
 /// A fitted rotation with the relative error it leaves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fitted {
@@ -49,15 +54,23 @@ pub fn fit(x: &Array, y: &Array, hint: Option<&Rotation>, start: usize) -> Optio
                 continue;
             }
             let found = of_pairing(&spins, hint, start);
-            // a smaller share of rotated channels must earn its place
+            // a smaller share of rotated channels must earn its place, unless it needs fewer parameters: one base in place
+            // of a frequency for every pair, or no frequencies for pairs that stand still
             let better = |f: &Fitted| {
                 best.as_ref().is_none_or(|b| {
-                    let margin = if f.rotation.rotated < b.rotation.rotated {
-                        1.0 / SIMPLER
-                    } else {
-                        1.0
+                    let (one, other) = (f.rotation.series.is_some(), b.rotation.series.is_some());
+                    let margin = match (f.rotation.rotated < b.rotation.rotated, one, other) {
+                        (true, true, false) => SIMPLER,
+                        (true, false, false) => STILL,
+                        (true, ..) => 1.0 / SIMPLER,
+                        (false, false, true) => 1.0 / SIMPLER,
+                        (false, ..) => 1.0,
                     };
-                    f.residual < margin * b.residual
+                    if margin > 1.0 {
+                        f.residual < margin * b.residual.max(ROUNDING)
+                    } else {
+                        f.residual < margin * b.residual
+                    }
                 })
             };
             if let Some(f) = found.filter(better) {

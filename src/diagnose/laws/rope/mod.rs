@@ -65,6 +65,22 @@ impl Law for Rope {
     }
 }
 
+/// The error of the candidate's Q or K after RoPE from any input, under the reference's rotation.
+pub(super) fn replay(
+    reference: &Site<'_>,
+    candidate: &Site<'_>,
+    output: Stage,
+) -> Option<super::Replay> {
+    let rotation = own(reference, output, None)?.fitted.rotation;
+    let y = fit::first_tokens(&rotated(candidate, output)?);
+    Some(Box::new(move |x| {
+        let x = fit::first_tokens(x);
+        (x.shape == y.shape)
+            .then(|| rotation.residual(&x, &y))
+            .flatten()
+    }))
+}
+
 fn parameters(r: &Rotation) -> Vec<(&'static str, serde_json::Value)> {
     let mut all = vec![("rotated_channels", r.rotated.into())];
     if !r.is_identity() {

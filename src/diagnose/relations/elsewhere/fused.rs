@@ -89,6 +89,11 @@ fn cut(case: &Case<'_>) -> Option<Vec<Suspicion>> {
         _ => None,
     };
     let fused = case.scene.find(&site.key(QkvProj)).is_some();
+    // in an order of parts none stands twice
+    let twice = whole.and_then(|other| super::crossed(case, other, other));
+    if !fused && twice.is_some_and(|e| e < 0.05 + 4.0 * case.noise) {
+        return None;
+    }
     let mut out = Vec::new();
     if let Some((cause, what)) = whole.and_then(|other| exchanged(case, stage, other)) {
         out.extend(case.suspect(

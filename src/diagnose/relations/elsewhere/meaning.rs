@@ -12,7 +12,7 @@ pub fn of(case: &Case<'_>, m: &Match) -> Option<(&'static str, String)> {
     let own = m.side == Side::Candidate;
     let heals = case.downstream_agrees();
     if stage == other {
-        return Some(other_layer(case, m, heals));
+        return other_layer(case, stage, m, heals);
     }
     if here && let Some(found) = exchanged(case, stage, other) {
         return Some(found);
@@ -40,9 +40,15 @@ pub fn of(case: &Case<'_>, m: &Match) -> Option<(&'static str, String)> {
     if here && let Some(found) = skipped(case, stage, other) {
         return Some(found);
     }
-    // equal to what it is computed from: an operation left out, which other hypotheses name
-    if !own || !m.exact || (here && stage.parents().contains(&other)) {
+    if !own || !m.exact {
         return None;
+    }
+    // equal to what it is computed from, and no operation is known that can be left out
+    if here && stage.parents().contains(&other) {
+        let title = format!(
+            "the candidate's {stage} is its own {other}: the operation between them wrote nothing"
+        );
+        return Some(("buffer_aliased", title));
     }
     Some(if place(&m.key) < place(case.key) {
         (
@@ -63,19 +69,33 @@ pub fn of(case: &Case<'_>, m: &Match) -> Option<(&'static str, String)> {
     })
 }
 
-fn other_layer(case: &Case<'_>, m: &Match, heals: bool) -> (&'static str, String) {
+fn other_layer(
+    case: &Case<'_>,
+    stage: Stage,
+    m: &Match,
+    heals: bool,
+) -> Option<(&'static str, String)> {
     if m.key.step != case.key.step {
+        // rows of a table are the same whenever they are read: another step's row is another position's
+        if matches!(stage, PosEmbed | PositionIds) {
+            let title = format!("the candidate is at the position of {}", m.key);
+            return Some(("kv_cache_position", title));
+        }
         let title = format!("the candidate holds the tensor of another step, {}", m.key);
-        return (
+        return Some((
             if heals {
                 "duplicate_dump"
             } else {
                 "stale_buffer"
             },
             title,
-        );
+        ));
     }
-    match (heals, m.side) {
+    let weighted = matches!(
+        stage,
+        QkvProj | QProj | KProj | VProj | OProj | GateProj | UpProj | DownProj
+    );
+    Some(match (heals, m.side) {
         (true, _) => (
             "duplicate_dump",
             format!("the candidate dumped {} under this name", m.key),
@@ -84,11 +104,12 @@ fn other_layer(case: &Case<'_>, m: &Match, heals: bool) -> (&'static str, String
             "stale_buffer",
             format!("the candidate's buffer still holds {}", m.key),
         ),
-        (false, Side::Reference) => (
+        (false, Side::Reference) if weighted => (
             "wrong_layer_weight",
             format!("the candidate computes what the reference has at {}", m.key),
         ),
-    }
+        (false, Side::Reference) => return None,
+    })
 }
 
 /// Two stages of one layer that changed places.

@@ -1,0 +1,223 @@
+//! Between a projection and what uses its heads: which channels belong to which head, and which to Q, K and V.
+//!
+//! A row of H·D channels read as [D, H] where [H, D] is meant leaves the projection as it is and spoils everything behind it; so
+//! does a fused projection cut in another order. What follows (the norm of the heads, the rotation, the scores, the context) is
+//! computed once more by the reference's own law from the candidate's projection, split in every other way.
+
+use super::trial::Trial;
+use super::{Fit, Law, attention, norm, rope};
+use crate::diagnose::fused::Cut;
+use crate::diagnose::{Array, Site, Suspicion};
+use crate::name::Stage;
+
+pub struct Split;
+
+/// Another way to take Q, K and V from the candidate's projections; `None` where they stay as they are.
+struct Way {
+    cause: &'static str,
+    text: String,
+    parts: [Option<Array>; 3],
+}
+
+impl Law for Split {
+    fn id(&self) -> &'static str {
+        "head_split"
+    }
+
+    fn outputs(&self) -> &'static [Stage] {
+        &[
+            Stage::QNorm,
+            Stage::KNorm,
+            Stage::QRope,
+            Stage::KRope,
+            Stage::AttnQk,
+            Stage::AttnScores,
+            Stage::AttnWeights,
+            Stage::AttnCtx,
+        ]
+    }
+
+    fn fit(&self, _: &Site<'_>, _: Stage) -> Option<Fit> {
+        // a split shows only against another one
+        None
+    }
+
+    fn diagnose(
+        &self,
+        reference: &Site<'_>,
+        candidate: &Site<'_>,
+        output: Stage,
+        noise: f64,
+    ) -> Vec<Suspicion> {
+        if rope::start(candidate) > 0 {
+            return Vec::new();
+        }
+        let Some(left) = replay(reference, candidate, output, noise) else {
+            return Vec::new();
+        };
+        let Some(before) = left(&[None, None, None]) else {
+            return Vec::new();
+        };
+        if before <= noise {
+            return Vec::new();
+        }
+        let tried = ways(candidate)
+            .into_iter()
+            .filter_map(|way| Some((left(&way.parts)?, way)));
+        let Some((after, way)) = tried.min_by(|a, b| a.0.total_cmp(&b.0)) else {
+            return Vec::new();
+        };
+        let trial = Trial { before, after };
+        if !trial.convinces(noise) {
+            return Vec::new();
+        }
+        vec![Suspicion {
+            cause: way.cause,
+            key: candidate.key(output),
+            title: format!("the candidate {}", way.text),
+            before,
+            after,
+            evidence: vec![format!(
+                "candidate's {output} computed by the reference's law from its own projection, split so: {}",
+                trial.text()
+            )],
+        }]
+    }
+}
+
+type Left<'a> = Box<dyn Fn(&[Option<Array>; 3]) -> Option<f64> + 'a>;
+
+/// The error of the candidate's output under the reference's law, from given Q, K, V.
+fn replay<'a>(
+    reference: &Site<'a>,
+    candidate: &Site<'a>,
+    output: Stage,
+    noise: f64,
+) -> Option<Left<'a>> {
+    let (part, raw) = match output {
+        Stage::QNorm | Stage::QRope => (0, Stage::QProj),
+        Stage::KNorm | Stage::KRope => (1, Stage::KProj),
+        _ => {
+            return attention::replay_of(reference, candidate, output, noise)
+                .map(|r| -> Left<'a> { Box::new(move |parts| r.left(parts)) });
+        }
+    };
+    let x = candidate.tap(raw)?;
+    let law: super::Replay = match output {
+        Stage::QNorm | Stage::KNorm => norm::replay(reference, candidate, output)?,
+        _ => rope::replay(reference, candidate, output)?,
+    };
+    Some(Box::new(move |parts| {
+        law(parts[part].as_ref().unwrap_or(&x))
+    }))
+}
+
+fn ways(candidate: &Site<'_>) -> Vec<Way> {
+    let mut all = Vec::new();
+    let stages = [Stage::QProj, Stage::KProj, Stage::VProj];
+    let own = stages.map(|s| candidate.tap(s));
+    let swapped = own.each_ref().map(|x| x.as_ref().and_then(regrouped));
+    // of two that explain as much, the smaller one
+    for which in [&[0][..], &[1], &[2], &[0, 1], &[0, 1, 2]] {
+        let parts = std::array::from_fn(|i| swapped[i].clone().filter(|_| which.contains(&i)));
+        let names: Vec<&str> = which.iter().map(|&i| ["Q", "K", "V"][i]).collect();
+        all.push(Way {
+            cause: "head_split_order",
+            text: format!(
+                "splits the channels of {} into heads as [channel, head], not [head, channel]",
+                names.join(", ")
+            ),
+            parts,
+        });
+    }
+    let separate = stages.iter().any(|s| candidate.dumped(*s).is_some());
+    if let Some(whole) = candidate.dumped(Stage::QkvProj).filter(|_| !separate) {
+        let (scene, usual) = (candidate.scene, candidate.scene.cut());
+        for cut in Cut::all().filter(|c| *c != usual) {
+            all.push(Way {
+                cause: "fused_qkv_order",
+                text: format!(
+                    "cuts its fused projection as {}, where {} is meant",
+                    cut.text(),
+                    usual.text()
+                ),
+                parts: std::array::from_fn(|i| cut.part(&whole, &scene.geometry, i)),
+            });
+        }
+    }
+    all
+}
+
+/// `[batch, token, head, channel]` whose rows were meant as [channel, head].
+fn regrouped(x: &Array) -> Option<Array> {
+    let &[_, _, h, d] = x.shape.as_slice() else {
+        return None;
+    };
+    if h < 2 || d < 2 {
+        return None;
+    }
+    let rows = x.data.chunks_exact(h * d);
+    let data = rows.flat_map(|row| (0..h * d).map(|i| row[i % d * h + i / d]));
+    Some(Array::new(x.shape.clone(), data.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::toy::{Toy, key, pairs, scene};
+    use super::*;
+    use crate::diagnose::Side;
+
+    fn diagnose(
+        candidate: &Toy,
+        spoilt: impl Fn(&mut Vec<(Stage, Array)>),
+        output: Stage,
+    ) -> Vec<Suspicion> {
+        let reference = Toy::default().run();
+        let mut taps = candidate.run();
+        spoilt(&mut taps);
+        scene(&pairs(None, &reference, &taps), |scene| {
+            let site = |side| scene.site(side, &key(None, output));
+            Split.diagnose(&site(Side::Reference), &site(Side::Candidate), output, 2e-6)
+        })
+    }
+
+    #[test]
+    fn a_projection_read_as_channels_first_is_found_where_its_heads_are_used() {
+        // the candidate's dump of the projection is what its reading was regrouped from
+        let undo = |taps: &mut Vec<(Stage, Array)>| {
+            for (stage, x) in taps.iter_mut().filter(|(s, _)| *s == Stage::QProj) {
+                let &[_, _, h, d] = x.shape.as_slice() else {
+                    panic!("{stage}: {:?}", x.shape)
+                };
+                let data = x
+                    .data
+                    .chunks_exact(h * d)
+                    .flat_map(|row| (0..h * d).map(|j| row[j % h * d + j / h]));
+                *x = Array::new(x.shape.clone(), data.collect());
+            }
+        };
+        let found = diagnose(&Toy::default(), undo, Stage::QRope);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].cause, "head_split_order");
+        assert!(
+            found[0].title.contains("Q into heads"),
+            "{}",
+            found[0].title
+        );
+    }
+
+    #[test]
+    fn a_right_split_and_other_faults_are_silent() {
+        for toy in [
+            Toy::default(),
+            Toy {
+                scale: 1.0,
+                ..Toy::default()
+            },
+        ] {
+            for output in [Stage::QRope, Stage::AttnScores, Stage::AttnCtx] {
+                assert_eq!(diagnose(&toy, |_| {}, output), []);
+            }
+        }
+    }
+}
