@@ -137,6 +137,9 @@ pub fn write_corpus(
             if !name.contains(only) || (suffix == "noisy" && spoilt) {
                 continue;
             }
+            if form.styles.iter().any(|s| s.hides(&case.fault)) {
+                continue;
+            }
             let arithmetic = case.fault.arithmetic().unwrap_or(form.arithmetic);
             // Damage to files is damage to f32 files.
             let stored = if spoilt { Stored::F32 } else { form.stored };

@@ -13,6 +13,7 @@ mod forward;
 pub mod healthy;
 mod inject;
 mod math;
+mod matrix;
 mod operation;
 mod recipe;
 pub mod style;

@@ -2,6 +2,7 @@
 
 use super::config::{Block, Config};
 use super::dump::exchange;
+use super::faults::{Axes, Fault};
 
 /// Naming and layout of one side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +127,15 @@ impl Style {
             Style::Titan => c.glu && !c.post_norms && c.embed_scale == 1.0,
             Style::Ggml => c.batch == 1 && c.glu && !c.post_norms,
             Style::Port => c.block == Block::PreNorm && !c.post_norms,
+        }
+    }
+
+    /// Whether this style has no such axis that a fault of the layout could change.
+    pub fn hides(self, fault: &Fault) -> bool {
+        match fault {
+            Fault::MissingBatchDim => self == Style::Ggml,
+            Fault::LayoutPermuted(Axes::HeadsFirst) => self == Style::Port,
+            _ => false,
         }
     }
 
