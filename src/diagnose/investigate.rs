@@ -1,6 +1,6 @@
 //! From origins to causes: what is excused as a layout, what is the pair's own noise, what remains and why.
 
-use super::causes::{find, hint};
+use super::conclude::conclude;
 use super::laws::LAWS;
 use super::relations::{Case, RELATIONS, noise, permute};
 use super::{Array, Scene, Side, Suspicion, confidence};
@@ -8,7 +8,7 @@ use crate::dump::Payload;
 use crate::judge::Finding;
 use crate::localise::{Graph, Localisation, localise};
 use crate::name::{Key, Stage};
-use crate::pairs::{Outcome, Pair};
+use crate::pairs::Pair;
 use crate::report::{Diagnosis, Note};
 
 /// Everything the report needs to know about causes.
@@ -21,25 +21,19 @@ pub struct Conclusion {
     pub excuses: Vec<Option<String>>,
 }
 
-/// Hypotheses shown for one place.
-const MOST: usize = 4;
 /// Below this a hypothesis explains too little to be named.
 const WORTH_NAMING: f64 = 0.25;
 /// A hypothesis that explains this much makes a difference a fault, not noise.
-const EXPLAINS: f64 = 0.5;
+pub(super) const EXPLAINS: f64 = 0.5;
 /// A layout relation is exact when it leaves nothing but rounding.
 const EXACT: f64 = 0.97;
 /// Rounding noise of an unknown arithmetic is accepted up to this relative error.
 const NOISE_LIMIT: f64 = 0.25;
 /// Noise is accepted only where so many tensors were compared.
 const WITNESSES: usize = 4;
-/// The share of its confidence that a cause keeps which was proved in another layer than where the difference begins.
-const PROMOTED: f64 = 0.8;
 /// Noise of one arithmetic does not differ by more than this factor between like operations, and it is not below this.
 const UNLIKE: f64 = 8.0;
 const SINGLE: f64 = 2e-6;
-/// Places beside the first divergence that are searched for further faults.
-const FURTHER: usize = 256;
 
 /// Causes that are another layout of the same values.
 const LAYOUTS: &[&str] = &[
@@ -68,7 +62,7 @@ const BUFFERS: &[&str] = &[
 ];
 
 /// Causes that describe the difference without naming what makes it: any sharper cause that explains as much comes first.
-const DESCRIPTIONS: &[&str] = &[
+pub(super) const DESCRIPTIONS: &[&str] = &[
     "channel_scale",
     "row_scale",
     "scale_factor",
@@ -109,10 +103,7 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
             break found;
         }
     };
-    let mut diagnosis = conclude(pairs, &localisation, &suspicions);
-    further(&scene, &localisation, &mut diagnosis);
-    promote(&scene, &localisation, graph, &mut diagnosis);
-    descending(&mut diagnosis);
+    let diagnosis = conclude(&scene, &localisation, graph, &suspicions);
     known.notes.extend(sampled_note(&scene));
     Conclusion {
         localisation,
@@ -388,7 +379,7 @@ fn known_part(scene: &Scene<'_>, i: usize, bound: f64) -> Option<Vec<Suspicion>>
     Some(permute::within_heads(&case))
 }
 
-fn lawful(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
+pub(super) fn lawful(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
     let key = &scene.pairs[i].key;
     let Some(stage) = key.stage.filter(|_| key.rest.is_empty()) else {
         return Vec::new();
@@ -403,7 +394,7 @@ fn lawful(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
         .collect()
 }
 
-fn weight(s: &Suspicion, bound: f64) -> f64 {
+pub(super) fn weight(s: &Suspicion, bound: f64) -> f64 {
     confidence(s.before, s.after, bound)
 }
 
@@ -424,111 +415,6 @@ fn rank(all: &mut Vec<Suspicion>, bound: f64) {
     all.sort_by(|a, b| value(b).total_cmp(&value(a)));
     let mut seen = std::collections::HashSet::new();
     all.retain(|s| seen.insert(s.cause));
-}
-
-/// The causes at the origins, the first divergence first.
-fn conclude(pairs: &[Pair], found: &Localisation, suspicions: &[Vec<Suspicion>]) -> Vec<Diagnosis> {
-    let Some(first) = found.first() else {
-        return Vec::new();
-    };
-    let mut out: Vec<Diagnosis> = Vec::new();
-    let others = (0..pairs.len()).filter(|&i| found.origin[i] && i != first);
-    for i in std::iter::once(first).chain(others) {
-        let bound = found.bound[i];
-        for s in suspicions[i].iter().take(if i == first { MOST } else { 1 }) {
-            match out.iter_mut().find(|d| d.id == s.cause) {
-                Some(known) if known.key != s.key.to_string() => {
-                    known.evidence.push(format!("the same at {}", s.key))
-                }
-                Some(_) => {}
-                None => out.push(diagnosis(s, weight(s, bound))),
-            }
-        }
-        if i == first && out.is_empty() {
-            out.push(unexplained(&pairs[i]));
-        }
-    }
-    out
-}
-
-/// The order says what to look at first: no entry claims more than the one before it.
-fn descending(out: &mut [Diagnosis]) {
-    for i in 1..out.len() {
-        out[i].confidence = out[i].confidence.min(out[i - 1].confidence);
-    }
-}
-
-fn diagnosis(s: &Suspicion, confidence: f64) -> Diagnosis {
-    Diagnosis {
-        id: s.cause.into(),
-        title: s.title.clone(),
-        key: s.key.to_string(),
-        confidence,
-        evidence: s.evidence.clone(),
-        advice: find(s.cause).map_or(String::new(), |c| c.change.to_owned()),
-    }
-}
-
-fn unexplained(pair: &Pair) -> Diagnosis {
-    let hint = pair.key.stage.map_or(
-        "compare what computes this tensor on both sides, and its weights",
-        hint,
-    );
-    let fact = match &pair.outcome {
-        Outcome::Incomparable(why) => why.clone(),
-        _ => "no known cause explains it: every tested hypothesis leaves the difference as it is"
-            .into(),
-    };
-    Diagnosis {
-        id: "unexplained".into(),
-        title: format!("no known cause explains it; {hint}"),
-        key: pair.key.to_string(),
-        confidence: 0.2,
-        evidence: vec![fact],
-        advice: hint.to_owned(),
-    }
-}
-
-/// Independent faults behind the first: laws use each side's own inputs, so inherited error does not hide them.
-fn further(scene: &Scene<'_>, found: &Localisation, out: &mut Vec<Diagnosis>) {
-    let behind = (0..scene.pairs.len()).filter(|&i| found.diverged[i] && !found.origin[i]);
-    for i in behind.take(FURTHER) {
-        for s in lawful(scene, i, found.bound[i]) {
-            let weight = weight(&s, found.bound[i]);
-            if weight < 0.9 || out.iter().any(|d| d.id == s.cause) {
-                continue;
-            }
-            out.push(diagnosis(&s, weight));
-        }
-    }
-}
-
-/// What nothing explains at the first divergence may be proved in another layer: a fault is usually one of every layer, and a
-/// dump that holds one layer in full shows it there. The place must be one that lies between the first divergence and what
-/// agrees before it, or the same stage.
-fn promote(scene: &Scene<'_>, found: &Localisation, graph: &Graph, out: &mut Vec<Diagnosis>) {
-    let Some(first) = found.first() else { return };
-    let key = &scene.pairs[first].key;
-    let vague = |d: &Diagnosis| {
-        d.id == "unexplained" || DESCRIPTIONS.contains(&d.id.as_str()) || d.confidence < EXPLAINS
-    };
-    if !out.first().is_some_and(vague) {
-        return;
-    }
-    let stage_of = |key: &str| key.rsplit(['.', '/']).next().unwrap_or(key).to_owned();
-    let mut gap: Vec<String> = graph.skipped[first].iter().map(|k| stage_of(k)).collect();
-    gap.push(stage_of(&key.to_string()));
-    let proved = out
-        .iter()
-        .position(|d| !vague(d) && d.key != key.to_string() && gap.contains(&stage_of(&d.key)));
-    let Some(at) = proved else { return };
-    let mut cause = out.remove(at);
-    cause.confidence *= PROMOTED;
-    cause.evidence.push(format!(
-        "proved there; {key}, where the difference begins, fits it as far as it was dumped"
-    ));
-    out.retain(|d| d.id != "unexplained");
-    out.insert(0, cause);
 }
 
 fn sampled_note(scene: &Scene<'_>) -> Option<Note> {

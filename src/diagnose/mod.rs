@@ -1,6 +1,7 @@
 //! Why it diverges: hypotheses that were tested on the data, ranked by how much of the difference they explain.
 
 pub mod causes;
+mod conclude;
 mod flat;
 pub mod fused;
 pub mod geometry;

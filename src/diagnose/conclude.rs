@@ -1,0 +1,138 @@
+//! What is told of the suspicions: the causes at the origins, further faults behind them, and what another layer proves.
+
+use super::causes::{find, hint};
+use super::investigate::{DESCRIPTIONS, EXPLAINS, lawful, weight};
+use super::{Scene, Suspicion};
+use crate::localise::{Graph, Localisation};
+use crate::pairs::{Outcome, Pair};
+use crate::report::Diagnosis;
+
+/// Hypotheses shown for one place.
+const MOST: usize = 4;
+/// The share of its confidence that a cause keeps which was proved in another layer than where the difference begins.
+const PROMOTED: f64 = 0.8;
+/// Places beside the first divergence that are searched for further faults.
+const FURTHER: usize = 256;
+
+/// Every diagnosis, what to look at first at the head.
+pub fn conclude(
+    scene: &Scene<'_>,
+    found: &Localisation,
+    graph: &Graph,
+    suspicions: &[Vec<Suspicion>],
+) -> Vec<Diagnosis> {
+    let mut out = at_origins(scene.pairs, found, suspicions);
+    further(scene, found, &mut out);
+    promote(scene, found, graph, &mut out);
+    descending(&mut out);
+    out
+}
+
+/// The causes at the origins, the first divergence first.
+fn at_origins(
+    pairs: &[Pair],
+    found: &Localisation,
+    suspicions: &[Vec<Suspicion>],
+) -> Vec<Diagnosis> {
+    let Some(first) = found.first() else {
+        return Vec::new();
+    };
+    let mut out: Vec<Diagnosis> = Vec::new();
+    let others = (0..pairs.len()).filter(|&i| found.origin[i] && i != first);
+    for i in std::iter::once(first).chain(others) {
+        let bound = found.bound[i];
+        for s in suspicions[i].iter().take(if i == first { MOST } else { 1 }) {
+            match out.iter_mut().find(|d| d.id == s.cause) {
+                Some(known) if known.key != s.key.to_string() => {
+                    known.evidence.push(format!("the same at {}", s.key))
+                }
+                Some(_) => {}
+                None => out.push(diagnosis(s, weight(s, bound))),
+            }
+        }
+        if i == first && out.is_empty() {
+            out.push(unexplained(&pairs[i]));
+        }
+    }
+    out
+}
+
+/// The order says what to look at first: no entry claims more than the one before it.
+fn descending(out: &mut [Diagnosis]) {
+    for i in 1..out.len() {
+        out[i].confidence = out[i].confidence.min(out[i - 1].confidence);
+    }
+}
+
+fn diagnosis(s: &Suspicion, confidence: f64) -> Diagnosis {
+    Diagnosis {
+        id: s.cause.into(),
+        title: s.title.clone(),
+        key: s.key.to_string(),
+        confidence,
+        evidence: s.evidence.clone(),
+        advice: find(s.cause).map_or(String::new(), |c| c.change.to_owned()),
+    }
+}
+
+fn unexplained(pair: &Pair) -> Diagnosis {
+    let hint = pair.key.stage.map_or(
+        "compare what computes this tensor on both sides, and its weights",
+        hint,
+    );
+    let fact = match &pair.outcome {
+        Outcome::Incomparable(why) => why.clone(),
+        _ => "no known cause explains it: every tested hypothesis leaves the difference as it is"
+            .into(),
+    };
+    Diagnosis {
+        id: "unexplained".into(),
+        title: format!("no known cause explains it; {hint}"),
+        key: pair.key.to_string(),
+        confidence: 0.2,
+        evidence: vec![fact],
+        advice: hint.to_owned(),
+    }
+}
+
+/// Independent faults behind the first: laws use each side's own inputs, so inherited error does not hide them.
+fn further(scene: &Scene<'_>, found: &Localisation, out: &mut Vec<Diagnosis>) {
+    let behind = (0..scene.pairs.len()).filter(|&i| found.diverged[i] && !found.origin[i]);
+    for i in behind.take(FURTHER) {
+        for s in lawful(scene, i, found.bound[i]) {
+            let weight = weight(&s, found.bound[i]);
+            if weight < 0.9 || out.iter().any(|d| d.id == s.cause) {
+                continue;
+            }
+            out.push(diagnosis(&s, weight));
+        }
+    }
+}
+
+/// What nothing explains at the first divergence may be proved in another layer: a fault is usually one of every layer, and a
+/// dump that holds one layer in full shows it there. The place must be one that lies between the first divergence and what
+/// agrees before it, or the same stage.
+fn promote(scene: &Scene<'_>, found: &Localisation, graph: &Graph, out: &mut Vec<Diagnosis>) {
+    let Some(first) = found.first() else { return };
+    let key = &scene.pairs[first].key;
+    let vague = |d: &Diagnosis| {
+        d.id == "unexplained" || DESCRIPTIONS.contains(&d.id.as_str()) || d.confidence < EXPLAINS
+    };
+    if !out.first().is_some_and(vague) {
+        return;
+    }
+    let stage_of = |key: &str| key.rsplit(['.', '/']).next().unwrap_or(key).to_owned();
+    let mut gap: Vec<String> = graph.skipped[first].iter().map(|k| stage_of(k)).collect();
+    gap.push(stage_of(&key.to_string()));
+    let proved = out
+        .iter()
+        .position(|d| !vague(d) && d.key != key.to_string() && gap.contains(&stage_of(&d.key)));
+    let Some(at) = proved else { return };
+    let mut cause = out.remove(at);
+    cause.confidence *= PROMOTED;
+    cause.evidence.push(format!(
+        "proved there; {key}, where the difference begins, fits it as far as it was dumped"
+    ));
+    out.retain(|d| d.id != "unexplained");
+    out.insert(0, cause);
+}
