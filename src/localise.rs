@@ -94,7 +94,11 @@ pub fn localise(
             _ => entered,
         };
     }
-    let children = graph.children();
+    let mut children = graph.children();
+    // a tensor that cannot be read agrees with nothing
+    children
+        .iter_mut()
+        .for_each(|c| c.retain(|&c| findings[c].is_some()));
     for i in (0..n).rev() {
         let little = matches!(&findings[i], Some(Finding::Error { error, .. }) if *error < BARELY * out.bound[i]);
         let agrees_after = !children[i].is_empty() && children[i].iter().all(|&c| !out.diverged[c]);
@@ -171,6 +175,15 @@ mod tests {
         let found = localise(&findings, &chain(5), 0.0, &[false; 5]);
         assert!(found.healed[1] && !found.healed[3]);
         assert_eq!(found.first(), Some(3));
+    }
+
+    #[test]
+    fn what_cannot_be_read_does_not_heal() {
+        let mut findings = [0.0, 0.7, 0.5, 0.2].map(error).to_vec();
+        findings.push(None);
+        let found = localise(&findings, &chain(5), 0.0, &[false; 5]);
+        assert_eq!(found.healed, [false; 5]);
+        assert_eq!(found.origin, [false, true, false, false, false]);
     }
 
     #[test]
