@@ -72,6 +72,8 @@ pub(super) const DESCRIPTIONS: &[&str] = &[
     "sequence_reversed",
     "sign_flipped",
 ];
+/// Elements that hypotheses look at, over all places where a difference begins; the first ones say most.
+const ROOM: usize = 1 << 24;
 /// What a description, and what a cause with a likelier twin, is set back by.
 const DESCRIBED: f64 = 0.1;
 const LESS_LIKELY: f64 = 0.05;
@@ -90,13 +92,19 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
     };
     let mut suspicions: Vec<Vec<Suspicion>> = vec![Vec::new(); pairs.len()];
     let mut tested = vec![false; pairs.len()];
+    let (mut room, mut untested) = (ROOM, Vec::new());
     let localisation = loop {
         let excused: Vec<bool> = known.excuses.iter().map(Option::is_some).collect();
         let found = localise(findings, graph, known.noise, &excused);
         let origins: Vec<usize> = (0..pairs.len()).filter(|&i| found.origin[i]).collect();
         for &i in &origins {
             if !std::mem::replace(&mut tested[i], true) {
+                if room == 0 {
+                    untested.push(pairs[i].key.to_string());
+                    continue;
+                }
                 suspicions[i] = suspect(&scene, i, found.bound[i]);
+                room = room.saturating_sub(scene.looked_at(i));
             }
         }
         if !known.learn(&scene, &found, &origins, &suspicions, graph) {
@@ -105,6 +113,7 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
     };
     let diagnosis = conclude(&scene, &localisation, graph, &suspicions);
     known.notes.extend(sampled_note(&scene));
+    known.notes.extend(untested_note(untested));
     Conclusion {
         localisation,
         diagnosis,
@@ -415,6 +424,17 @@ fn rank(all: &mut Vec<Suspicion>, bound: f64) {
     all.sort_by(|a, b| value(b).total_cmp(&value(a)));
     let mut seen = std::collections::HashSet::new();
     all.retain(|s| seen.insert(s.cause));
+}
+
+fn untested_note(tensors: Vec<String>) -> Option<Note> {
+    (!tensors.is_empty()).then(|| Note {
+        id: "untested".into(),
+        message: format!(
+            "{} further places where a difference begins: no causes were tested there",
+            tensors.len()
+        ),
+        tensors,
+    })
 }
 
 fn sampled_note(scene: &Scene<'_>) -> Option<Note> {

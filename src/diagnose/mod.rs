@@ -2,6 +2,7 @@
 
 pub mod causes;
 mod conclude;
+mod dot;
 mod flat;
 pub mod fused;
 pub mod geometry;

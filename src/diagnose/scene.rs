@@ -199,6 +199,15 @@ impl<'a> Scene<'a> {
         Some(Array::new(shape, first.values().ok()?))
     }
 
+    /// Elements of a tensor that hypotheses look at.
+    pub fn looked_at(&self, i: usize) -> usize {
+        let whole = |t: &Tensor| match self.geometry.cut(&self.pairs[i].key, t) {
+            Some(part) => part.info.len(),
+            None => t.info.len(),
+        };
+        self.tensor(Side::Reference, i).map_or(0, whole)
+    }
+
     /// Rows along the last axis of a tensor, cut or not.
     pub fn rows(&self, side: Side, key: &Key) -> Option<usize> {
         let info = &self.tensor(side, self.find(key)?)?.info;
@@ -412,12 +421,16 @@ impl Array {
 
     /// ‖x‖ over finite elements.
     pub fn norm(&self) -> f64 {
-        self.data
-            .iter()
-            .filter(|x| x.is_finite())
-            .map(|x| x * x)
-            .sum::<f64>()
-            .sqrt()
+        let squares = |x: &f64| if x.is_finite() { x * x } else { 0.0 };
+        // sums that do not wait for one another
+        let mut sums = [0.0; 8];
+        let (heads, tail) = self.data.as_chunks::<8>();
+        for x in heads {
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum += squares(x);
+            }
+        }
+        (sums.iter().sum::<f64>() + tail.iter().map(squares).sum::<f64>()).sqrt()
     }
 
     /// ‖self − other‖ / ‖other‖ over places finite on both sides; 1 when nothing can be compared.
@@ -425,15 +438,26 @@ impl Array {
         if self.data.len() != other.data.len() {
             return 1.0;
         }
-        let (mut diff, mut norm) = (0.0, 0.0);
-        for (a, b) in self
-            .data
-            .iter()
-            .zip(&*other.data)
-            .filter(|(a, b)| a.is_finite() && b.is_finite())
-        {
-            diff += (a - b) * (a - b);
-            norm += b * b;
+        let squares = |a: f64, b: f64| {
+            let known = a.is_finite() & b.is_finite();
+            let of = |x: f64| if known { x * x } else { 0.0 };
+            (of(a - b), of(b))
+        };
+        let (mut diffs, mut norms) = ([0.0; 8], [0.0; 8]);
+        let (heads, tail) = self.data.as_chunks::<8>();
+        let (others, rest) = other.data.as_chunks::<8>();
+        for (a, b) in heads.iter().zip(others) {
+            for i in 0..8 {
+                let (d, n) = squares(a[i], b[i]);
+                diffs[i] += d;
+                norms[i] += n;
+            }
+        }
+        let (mut diff, mut norm) = (diffs.iter().sum::<f64>(), norms.iter().sum::<f64>());
+        for (a, b) in tail.iter().zip(rest) {
+            let (d, n) = squares(*a, *b);
+            diff += d;
+            norm += n;
         }
         if norm > 0.0 {
             (diff / norm).sqrt()

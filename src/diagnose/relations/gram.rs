@@ -1,6 +1,7 @@
 //! Least squares over tokens: few rows, many features.
 
 use crate::diagnose::Array;
+use crate::diagnose::dot::dot;
 
 /// Tokens that are looked at; more say nothing new.
 pub const TOKENS: usize = 192;
@@ -34,11 +35,7 @@ pub fn centred(a: &Array) -> Array {
 /// A·Bᵀ for two arrays of rows of equal width: `[rows of a, rows of b]`.
 pub fn products(a: &Array, b: &Array) -> Vec<Vec<f64>> {
     a.rows()
-        .map(|x| {
-            b.rows()
-                .map(|y| x.iter().zip(y).map(|(p, q)| p * q).sum())
-                .collect()
-        })
+        .map(|x| b.rows().map(|y| dot(x, y)).collect())
         .collect()
 }
 

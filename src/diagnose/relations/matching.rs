@@ -2,6 +2,7 @@
 
 use super::gram::first_rows;
 use crate::diagnose::Array;
+use crate::diagnose::dot::dot;
 use std::cmp::Ordering;
 
 /// For every column its source, and ‖column − source‖ / ‖source‖ over all columns.
@@ -125,10 +126,6 @@ impl Sorted {
         }
         out
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
 /// A fixed number in −1..1 that looks random.

@@ -5,6 +5,7 @@
 //! d has a mean row, but that its strongest single component is no more dominant than that of the values themselves.
 
 use super::{Case, gram};
+use crate::diagnose::dot::dot;
 use crate::diagnose::{Array, Side};
 use crate::name::Stage;
 use crate::report::real::short;
@@ -90,10 +91,6 @@ pub fn noise_up_to(case: &Case<'_>, largest: f64) -> Option<NoiseEvidence> {
         steps,
         text,
     })
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
 fn size(a: &[f64]) -> f64 {

@@ -3,6 +3,7 @@
 use super::mask::{HIDDEN, Mask};
 use super::setting::{Merge, Setting, Softmax, Values};
 use crate::diagnose::Array;
+use crate::diagnose::dot::dot;
 use crate::diagnose::laws::rope::rotation::Rotation;
 
 /// Where the scores come from.
@@ -280,10 +281,6 @@ pub fn shaped(x: f64, s: &Setting) -> f64 {
         Some(c) => c * (s.scale * x / c).tanh(),
         None => s.scale * x,
     }
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
 /// Squared difference and norm, over finite numbers.
