@@ -1,7 +1,7 @@
 //! What is told of the suspicions: the causes at the origins, further faults behind them, and what another layer proves.
 
 use super::causes::{find, hint};
-use super::investigate::{DESCRIPTIONS, EXPLAINS, lawful, weight};
+use super::investigate::{DESCRIPTIONS, EXPLAINS, at_all, lawful, weight};
 use super::{Scene, Suspicion};
 use crate::localise::{Graph, Localisation};
 use crate::pairs::{Outcome, Pair};
@@ -22,7 +22,9 @@ pub fn conclude(
     suspicions: &[Vec<Suspicion>],
 ) -> Vec<Diagnosis> {
     let mut out = at_origins(scene.pairs, found, suspicions);
-    further(scene, found, &mut out);
+    let shorter = scene.shorter();
+    further(&shorter, found, &mut out);
+    scene.sampled_too(&shorter);
     promote(scene, found, graph, &mut out);
     descending(&mut out);
     out
@@ -98,8 +100,10 @@ fn unexplained(pair: &Pair) -> Diagnosis {
 /// Independent faults behind the first: laws use each side's own inputs, so inherited error does not hide them.
 fn further(scene: &Scene<'_>, found: &Localisation, out: &mut Vec<Diagnosis>) {
     let behind = (0..scene.pairs.len()).filter(|&i| found.diverged[i] && !found.origin[i]);
-    for i in behind.take(FURTHER) {
-        for s in lawful(scene, i, found.bound[i]) {
+    let behind: Vec<usize> = behind.take(FURTHER).collect();
+    let broken = at_all(scene, &behind, |i| lawful(scene, i, found.bound[i]));
+    for (i, broken) in behind.into_iter().zip(broken) {
+        for s in broken {
             let weight = weight(&s, found.bound[i]);
             if weight < 0.9 || out.iter().any(|d| d.id == s.cause) {
                 continue;

@@ -1,7 +1,7 @@
 //! Sizes of the model, inferred from the shapes of both dumps, and the canonical axes that follow.
 
 use super::flat;
-use super::scene::{Array, Geometry, WHOLE, part_of};
+use super::scene::{Array, Geometry, part_of};
 use crate::dump::{Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
@@ -43,7 +43,7 @@ impl Axes {
 
 impl Geometry {
     /// Reads the sizes off the shapes; what no shape tells stays `None`.
-    pub fn infer(pairs: &[Pair]) -> Geometry {
+    pub fn infer(pairs: &[Pair], whole: usize) -> Geometry {
         let shapes: Vec<(&Key, Stage, Vec<usize>)> = pairs
             .iter()
             .filter_map(|p| {
@@ -56,7 +56,10 @@ impl Geometry {
                 Some((&p.key, p.key.stage?, t.info.shape().to_vec()))
             })
             .collect();
-        let mut g = Geometry::default();
+        let mut g = Geometry {
+            whole,
+            ..Geometry::default()
+        };
         use Stage::*;
         let stream = [
             TokEmbed,
@@ -119,7 +122,7 @@ impl Geometry {
                 .filter(|(k, s, _)| k.step == step && *s != Stage::Logits);
             let sizes = of_step.map(|(_, _, shape)| shape.iter().product::<usize>());
             let largest = sizes.max().unwrap_or(0);
-            if largest > WHOLE && batch * seq > 0 {
+            if largest > self.whole && batch * seq > 0 {
                 let batch = batch.min(BATCH);
                 let per_token = largest.div_ceil(batch * seq);
                 let tokens = (PART / (per_token * batch).max(1)).clamp(FEWEST, MOST);
@@ -183,9 +186,9 @@ impl Geometry {
             (Some(stage), Some(kept)) => self.cut_tokens(key, stage, shape, *kept),
             _ => shape.to_vec(),
         };
-        if cut.iter().product::<usize>() > WHOLE {
+        if cut.iter().product::<usize>() > self.whole {
             let most = if key.stage == Some(Stage::Logits) {
-                WHOLE.max(LOGITS * shape.last()?)
+                self.whole.max(LOGITS * shape.last()?)
             } else {
                 PART
             };

@@ -10,6 +10,7 @@ use crate::localise::{Graph, Localisation, localise};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
 use crate::report::{Diagnosis, Note};
+use rayon::prelude::*;
 
 /// Everything the report needs to know about causes.
 #[derive(Debug, Default)]
@@ -97,15 +98,20 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
         let excused: Vec<bool> = known.excuses.iter().map(Option::is_some).collect();
         let found = localise(findings, graph, known.noise, &excused);
         let origins: Vec<usize> = (0..pairs.len()).filter(|&i| found.origin[i]).collect();
+        let mut fresh = Vec::new();
         for &i in &origins {
             if !std::mem::replace(&mut tested[i], true) {
                 if room == 0 {
                     untested.push(pairs[i].key.to_string());
                     continue;
                 }
-                suspicions[i] = suspect(&scene, i, found.bound[i]);
+                fresh.push(i);
                 room = room.saturating_sub(scene.looked_at(i));
             }
+        }
+        let all = at_all(&scene, &fresh, |i| suspect(&scene, i, found.bound[i]));
+        for (i, found) in fresh.into_iter().zip(all) {
+            suspicions[i] = found;
         }
         if !known.learn(&scene, &found, &origins, &suspicions, graph) {
             break found;
@@ -120,6 +126,28 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
         notes: known.notes,
         excuses: known.excuses,
     }
+}
+
+/// Looks at several places at once, as far as their tensors are small: what hypotheses hold stays bounded.
+pub(super) fn at_all(
+    scene: &Scene<'_>,
+    places: &[usize],
+    look: impl Fn(usize) -> Vec<Suspicion> + Sync,
+) -> Vec<Vec<Suspicion>> {
+    const AT_ONCE: usize = 1 << 17;
+    let mut out = Vec::with_capacity(places.len());
+    let mut left = places;
+    while !left.is_empty() {
+        let mut held = 0;
+        let fit = left.iter().take_while(|&&i| {
+            held += scene.looked_at(i);
+            held <= AT_ONCE
+        });
+        let (now, later) = left.split_at(fit.count().max(1));
+        out.par_extend(now.par_iter().map(|&i| look(i)));
+        left = later;
+    }
+    out
 }
 
 /// What is learned about the pair of dumps on the way.

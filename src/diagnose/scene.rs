@@ -48,6 +48,8 @@ pub struct Geometry {
     pub steps: HashMap<Option<u32>, (usize, usize)>,
     /// (batch, tokens) that are looked at, for steps whose tensors are too large to be looked at whole.
     pub kept: HashMap<Option<u32>, (usize, usize)>,
+    /// Elements of an array that is looked at whole.
+    pub whole: usize,
 }
 
 /// Everything a hypothesis may look at.
@@ -64,6 +66,8 @@ pub struct Scene<'a> {
 
 /// Elements per array that are looked at: a larger tensor is cut to its first batch elements and tokens.
 pub const WHOLE: usize = 1 << 20;
+/// The same behind the first divergence, where there are many places to look at.
+const BEHIND: usize = 1 << 17;
 
 /// Elements of all arrays together that are held for the next who asks: 2 MiB.
 const HELD: usize = 1 << 18;
@@ -107,12 +111,21 @@ impl Cache {
 
 impl<'a> Scene<'a> {
     pub fn new(pairs: &'a [Pair], errors: &'a [Option<f64>]) -> Self {
+        Scene::looking_at(pairs, errors, WHOLE)
+    }
+
+    /// The same dumps, cut shorter.
+    pub fn shorter(&self) -> Scene<'a> {
+        Scene::looking_at(self.pairs, self.errors, BEHIND)
+    }
+
+    fn looking_at(pairs: &'a [Pair], errors: &'a [Option<f64>], whole: usize) -> Self {
         let index = pairs
             .iter()
             .enumerate()
             .map(|(i, p)| (p.key.clone(), i))
             .collect();
-        let geometry = Geometry::infer(pairs);
+        let geometry = Geometry::infer(pairs, whole);
         Scene {
             pairs,
             errors,
@@ -164,6 +177,11 @@ impl<'a> Scene<'a> {
         }
         let array = Array::new(tensor.info.shape().to_vec(), data);
         Some(self.geometry.canonical(&pair.key, array, false))
+    }
+
+    /// Counts what another look at the same dumps has cut.
+    pub fn sampled_too(&self, other: &Scene<'_>) {
+        lock(&self.sampled).extend(other.sampled());
     }
 
     /// Names of the tensors of which only the first tokens were looked at.
