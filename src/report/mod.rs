@@ -1,10 +1,15 @@
 //! The result as plain data, and the ways to write it.
 
+mod csv;
 pub mod health;
+mod html;
 pub mod json;
+mod junit;
+mod markdown;
 pub mod pairs;
 pub mod real;
 pub mod table;
+mod text;
 
 pub use real::Real;
 
@@ -22,7 +27,14 @@ pub trait Reporter: Sync {
 }
 
 /// Every output format.
-pub const REPORTERS: &[&dyn Reporter] = &[&table::Table, &json::Json];
+pub const REPORTERS: &[&dyn Reporter] = &[
+    &table::Table,
+    &json::Json,
+    &html::Html,
+    &junit::Junit,
+    &markdown::Markdown,
+    &csv::Csv,
+];
 
 /// The reporter that a file's extension chooses.
 pub fn reporter_for(path: &std::path::Path) -> Result<&'static dyn Reporter, String> {
@@ -230,6 +242,17 @@ impl Grade {
             Grade::Good => "good",
             Grade::Acceptable => "acceptable",
             Grade::Significant => "significant",
+        }
+    }
+}
+
+impl Outcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Agreed => "AGREED",
+            Outcome::Diverged => "DIVERGED",
+            Outcome::Incomplete => "INCOMPLETE",
+            Outcome::Unreadable => "UNREADABLE",
         }
     }
 }

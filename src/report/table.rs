@@ -42,11 +42,11 @@ impl Page<'_> {
         let r = self.report;
         let c = &r.counts;
         let agreed = c.compared - c.diverged.min(c.compared);
-        let (word, color) = match r.verdict {
-            Outcome::Agreed => ("AGREED", "32"),
-            Outcome::Diverged => ("DIVERGED", "31"),
-            Outcome::Incomplete => ("INCOMPLETE", "33"),
-            Outcome::Unreadable => ("UNREADABLE", "33"),
+        let word = r.verdict.name();
+        let color = match r.verdict {
+            Outcome::Agreed => "32",
+            Outcome::Diverged => "31",
+            Outcome::Incomplete | Outcome::Unreadable => "33",
         };
         let word = if self.style.color {
             format!("\x1b[1;{color}m{word}\x1b[0m")

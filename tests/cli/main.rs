@@ -11,4 +11,5 @@ mod mistakes;
 mod model;
 mod producers;
 mod readme;
+mod reports;
 mod weights;

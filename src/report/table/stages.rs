@@ -2,6 +2,7 @@
 
 use super::{Page, wrap};
 use crate::report::real::{Real, short};
+use crate::report::text::shape_of;
 use crate::report::{Row, RowSide, SideStats, Status};
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ContentArrangement, Table as Grid, presets,
@@ -129,8 +130,7 @@ impl Page<'_> {
         if Columns::of(row) == Columns::Statistics {
             return self.statistics(row);
         }
-        let side = row.reference.as_ref().or(row.candidate.as_ref());
-        let shape = side.map_or(String::new(), shape);
+        let shape = shape_of(row);
         let number = |id: &str| Cell::new(metric(row, id));
         let color = match row.status {
             Status::Identical | Status::Agreed => Color::Green,
@@ -270,12 +270,4 @@ fn metric(row: &Row, id: &str) -> String {
         Some(Value::String(s)) => s.clone(),
         _ => "–".into(),
     }
-}
-
-fn shape(side: &RowSide) -> String {
-    side.shape
-        .iter()
-        .map(usize::to_string)
-        .collect::<Vec<_>>()
-        .join("×")
 }
