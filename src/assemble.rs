@@ -132,7 +132,11 @@ impl Results<'_> {
             reason,
             metrics: metrics(stats),
             compared: stats.map_or(0, |s| s.reference.count),
-            of: sides.map_or(0, |(r, _)| r.info.len() as u64),
+            // a side may have been cut to what both hold
+            of: sides.map_or(0, |(r, _)| {
+                let dumped = pair.reference.as_ref().map_or(0, |t| t.info.len());
+                r.info.len().max(dumped) as u64
+            }),
             worst: worst(pair),
             logits: pair.logits.clone(),
         }

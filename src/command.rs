@@ -7,7 +7,7 @@ use crate::run::{Progress, plan, run};
 use anyhow::{Context, Result, anyhow};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 /// What is known of the terminal.
@@ -113,12 +113,16 @@ fn compare(
     // files that cannot be written are found before the long run
     let mut files = Vec::new();
     for path in outputs {
-        let file =
-            File::create(path).with_context(|| format!("{}: cannot be written", path.display()))?;
-        files.push((
-            reporter_for(path).map_err(|e| anyhow!(e))?,
-            BufWriter::new(file),
-        ));
+        let reporter = reporter_for(path).map_err(|e| anyhow!(e))?;
+        let is_new = !path.exists();
+        // what is there stays until there is something to write
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .with_context(|| format!("{}: cannot be written", path.display()))?;
+        files.push((reporter, file, path, is_new));
     }
     let bar = progress_bar(terminal.stderr_is_terminal && !view.quiet);
     let report = run(config, &|progress| match progress {
@@ -126,6 +130,11 @@ fn compare(
         Progress::Bytes(bytes) => bar.inc(bytes),
     });
     bar.finish_and_clear();
+    if report.is_err() {
+        for (_, _, path, _) in files.iter().filter(|(_, _, _, is_new)| *is_new) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
     let report = report?;
     for row in report
         .tensors
@@ -139,8 +148,20 @@ fn compare(
         .iter()
         .find(|r| r.name() == view.format)
         .ok_or_else(|| anyhow!("no format `{}`", view.format))?;
-    reporter.write(&report, &style, out)?;
-    for (reporter, mut file) in files {
+    let shown = reporter
+        .write(&report, &style, out)
+        .and_then(|()| out.flush());
+    // who closed the pipe has seen enough; the verdict stands
+    shown.or_else(|e| {
+        if e.kind() == io::ErrorKind::BrokenPipe {
+            Ok(())
+        } else {
+            Err(e)
+        }
+    })?;
+    for (reporter, file, _, _) in files {
+        file.set_len(0)?;
+        let mut file = BufWriter::new(file);
         reporter.write(
             &report,
             &Style {

@@ -104,6 +104,7 @@ pub fn localise(
         let agrees_after = !children[i].is_empty() && children[i].iter().all(|&c| !out.diverged[c]);
         if out.diverged[i] && little && agrees_after {
             out.diverged[i] = false;
+            out.bound[i] *= BARELY;
         }
         out.healed[i] = out.diverged[i]
             && !children[i].is_empty()

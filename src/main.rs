@@ -29,8 +29,11 @@ fn main() -> ExitCode {
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result =
         command::execute(request, &terminal, &mut out, &mut io::stderr()).and_then(|code| {
-            out.flush()?;
-            Ok(code)
+            match out.flush() {
+                // who closed the pipe has seen enough; the verdict stands
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(code),
+                flushed => Ok(flushed.map(|()| code)?),
+            }
         });
     match result {
         Ok(code) => ExitCode::from(code),

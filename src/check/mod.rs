@@ -134,6 +134,20 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
         message: e.to_string(),
         evidence: vec![],
     }));
+    let laws = fits(&scene);
+    let sampled = scene.sampled();
+    if !sampled.is_empty() {
+        findings.push(Finding {
+            id: "sampled",
+            severity: Severity::Note,
+            key: sampled[0].clone(),
+            message: format!(
+                "{} tensors of steps with large ones: the laws were fitted on their first tokens",
+                sampled.len()
+            ),
+            evidence: vec![],
+        });
+    }
     findings.sort_by_key(|f| f.severity);
     let suspicious = findings.iter().any(|f| f.severity == Severity::Red);
     Ok(Health {
@@ -141,7 +155,7 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
         path: path.display().to_string(),
         tensors: pairs.len(),
         verdict: if suspicious { "suspicious" } else { "healthy" },
-        laws: fits(&scene),
+        laws,
         findings,
         exit_code: u8::from(suspicious),
     })

@@ -41,6 +41,13 @@ impl Axes {
     }
 }
 
+/// Axes of a tensor as it was dumped.
+struct TokenAxes {
+    batch: Option<usize>,
+    /// Of scores both queries and keys.
+    tokens: Vec<usize>,
+}
+
 impl Geometry {
     /// Reads the sizes off the shapes; what no shape tells stays `None`.
     pub fn infer(pairs: &[Pair], whole: usize) -> Geometry {
@@ -53,7 +60,9 @@ impl Geometry {
                     .map(|(r, _)| r)
                     .or(p.reference.as_ref())
                     .or(p.candidate.as_ref())?;
-                Some((&p.key, p.key.stage?, t.info.shape().to_vec()))
+                // an empty tensor tells no size
+                let shape = Some(t.info.shape()).filter(|_| !t.info.is_empty())?;
+                Some((&p.key, p.key.stage?, shape.to_vec()))
             })
             .collect();
         let mut g = Geometry {
@@ -123,8 +132,8 @@ impl Geometry {
             let sizes = of_step.map(|(_, _, shape)| shape.iter().product::<usize>());
             let largest = sizes.max().unwrap_or(0);
             if largest > self.whole && batch * seq > 0 {
-                let batch = batch.min(BATCH);
                 let per_token = largest.div_ceil(batch * seq);
+                let batch = batch.min(BATCH);
                 let tokens = (PART / (per_token * batch).max(1)).clamp(FEWEST, MOST);
                 self.kept.insert(step, (batch, tokens.min(seq)));
             }
@@ -182,10 +191,17 @@ impl Geometry {
     /// The part of a tensor that is looked at: `None` for all of it.
     pub fn cut(&self, key: &Key, tensor: &Tensor) -> Option<Tensor> {
         let shape = tensor.info.shape();
-        let mut cut = match (key.stage, self.kept.get(&key.step)) {
-            (Some(stage), Some(kept)) => self.cut_tokens(key, stage, shape, *kept),
-            _ => shape.to_vec(),
-        };
+        let mut cut = shape.to_vec();
+        if let (Some(stage), Some(&(batch, tokens))) = (key.stage, self.kept.get(&key.step))
+            && let Some(axes) = self.token_axes(key, stage, shape)
+        {
+            for axis in axes.tokens {
+                cut[axis] = cut[axis].min(tokens);
+            }
+            if let Some(axis) = axes.batch {
+                cut[axis] = cut[axis].min(batch);
+            }
+        }
         if cut.iter().product::<usize>() > self.whole {
             let most = if key.stage == Some(Stage::Logits) {
                 self.whole.max(LOGITS * shape.last()?)
@@ -202,37 +218,58 @@ impl Geometry {
         Some(part_of(tensor, info))
     }
 
-    fn cut_tokens(
-        &self,
-        key: &Key,
-        stage: Stage,
-        shape: &[usize],
-        (few, tokens): (usize, usize),
-    ) -> Vec<usize> {
-        let (batch, seq) = self.steps.get(&key.step).copied().unwrap_or_default();
-        let scores = Axes::of(stage) == Axes::Scores;
-        let mut cut = shape.to_vec();
-        for (axis, n) in cut.iter_mut().enumerate() {
-            let last = axis + 1 == shape.len() && shape.len() > 1;
-            if *n == seq && (!last || scores || Axes::of(stage) == Axes::Ids) {
-                *n = tokens;
-            } else if axis == 0 && *n == batch {
-                *n = few;
+    /// Which axes of a tensor as it was dumped run over batch and tokens; `None` where the shape does not tell.
+    fn token_axes(&self, key: &Key, stage: Stage, shape: &[usize]) -> Option<TokenAxes> {
+        let &(batch, seq) = self.steps.get(&key.step)?;
+        let with_batch = shape.len() >= 2 && shape[0] == batch;
+        let of = |tokens: Vec<usize>, has_batch: bool| TokenAxes {
+            batch: has_batch.then_some(0),
+            tokens,
+        };
+        let is_seq = |axis: usize| shape.get(axis) == Some(&seq);
+        match (Axes::of(stage), shape.len()) {
+            (Axes::Ids, 2) | (Axes::Stream, 3) if with_batch && is_seq(1) => {
+                Some(of(vec![1], true))
             }
+            (Axes::Ids, 1) | (Axes::Stream | Axes::Heads, 2) if batch == 1 && is_seq(0) => {
+                Some(of(vec![0], false))
+            }
+            (Axes::Heads, 4) if with_batch => {
+                let heads_first = is_seq(2) && (!is_seq(1) || transposed_by_habit(stage));
+                let axis = if heads_first { 2 } else { 1 };
+                is_seq(axis).then(|| of(vec![axis], true))
+            }
+            (Axes::Heads, 3) if with_batch && is_seq(1) && self.head_dim != Some(shape[2]) => {
+                Some(of(vec![1], true))
+            }
+            (Axes::Heads, 3) if batch == 1 => {
+                let heads_first = is_seq(1) && (!is_seq(0) || transposed_by_habit(stage));
+                let axis = usize::from(heads_first);
+                is_seq(axis).then(|| of(vec![axis], false))
+            }
+            // keys are cut with the queries where both are the tokens of one pass
+            (Axes::Scores, 4) if with_batch && is_seq(2) => {
+                Some(of(if is_seq(3) { vec![2, 3] } else { vec![2] }, true))
+            }
+            (Axes::Scores, 3) if batch == 1 && is_seq(1) => {
+                Some(of(if is_seq(2) { vec![1, 2] } else { vec![1] }, false))
+            }
+            _ => None,
         }
-        cut
     }
 
-    /// Brings an array, cut or whole, to the canonical axes of its stage; arrays that do not fit keep their shape.
-    pub fn canonical(&self, key: &Key, array: Array, is_cut: bool) -> Array {
+    /// Brings an array to the canonical axes of its stage; arrays that do not fit keep their shape. `dumped` is the shape
+    /// before it was cut, where it was.
+    pub fn canonical(&self, key: &Key, array: Array, dumped: Option<&[usize]>) -> Array {
         let (Some(stage), Some(&whole)) = (key.stage, self.steps.get(&key.step)) else {
             return array;
         };
-        let (batch, seq) = match self.kept.get(&key.step) {
-            _ if !is_cut => whole,
-            // only the logits are cut without a large step: to the first rows of all
-            None => (1, array.rows().len()),
-            Some(&kept) => kept,
+        let (batch, seq) = match (dumped, self.kept.get(&key.step)) {
+            (None, _) => whole,
+            // cut by themselves, to the first rows
+            (Some(_), _) if stage == Stage::Logits => (1, array.rows().len()),
+            (Some(dumped), Some(&kept)) if self.token_axes(key, stage, dumped).is_some() => kept,
+            _ => return array,
         };
         let n = array.data.len();
         let dims: Vec<usize> = array.shape.iter().copied().filter(|&d| d != 1).collect();
@@ -248,7 +285,7 @@ impl Geometry {
             Axes::Scores => match (array.shape.len(), self.heads) {
                 (4, _) => array,
                 (3, _) => reshape([&[1], &array.shape[..]].concat()),
-                (_, Some(h)) if n.is_multiple_of(batch * h * seq) => {
+                (_, Some(h)) if n > 0 && n.is_multiple_of(batch * h * seq) => {
                     reshape(vec![batch, h, seq, n / (batch * h * seq)])
                 }
                 _ => array,

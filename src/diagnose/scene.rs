@@ -94,7 +94,9 @@ impl Cache {
     fn insert(&mut self, place: (usize, Side), array: Option<Array>) {
         let size = |a: &Option<Array>| a.as_ref().map_or(0, |a| a.data.len());
         self.elements += size(&array);
-        self.arrays.insert(place, (array, self.asked));
+        if let Some((old, _)) = self.arrays.insert(place, (array, self.asked)) {
+            self.elements -= size(&old);
+        }
         while self.elements > HELD {
             let held = self
                 .arrays
@@ -176,7 +178,7 @@ impl<'a> Scene<'a> {
             *data.get_mut(at as usize)? = value;
         }
         let array = Array::new(tensor.info.shape().to_vec(), data);
-        Some(self.geometry.canonical(&pair.key, array, false))
+        Some(self.geometry.canonical(&pair.key, array, None))
     }
 
     /// Counts what another look at the same dumps has cut.
@@ -217,6 +219,13 @@ impl<'a> Scene<'a> {
         Some(Array::new(shape, first.values().ok()?))
     }
 
+    /// Whether only a part of a tensor is looked at.
+    pub fn is_cut(&self, side: Side, i: usize) -> bool {
+        let key = &self.pairs[i].key;
+        self.tensor(side, i)
+            .is_some_and(|t| self.geometry.cut(key, t).is_some())
+    }
+
     /// Elements of a tensor that hypotheses look at.
     pub fn looked_at(&self, i: usize) -> usize {
         let whole = |t: &Tensor| match self.geometry.cut(&self.pairs[i].key, t) {
@@ -239,12 +248,13 @@ impl<'a> Scene<'a> {
         if cut.is_some() {
             lock(&self.sampled).push(tensor.name.clone());
         }
+        let dumped = cut.is_some().then(|| tensor.info.shape());
         let tensor = cut.as_ref().unwrap_or(tensor);
         let array = Array {
             shape: tensor.info.shape().to_vec(),
             data: tensor.values().ok()?.into(),
         };
-        Some(self.geometry.canonical(&pair.key, array, cut.is_some()))
+        Some(self.geometry.canonical(&pair.key, array, dumped))
     }
 
     /// One side at one place: the taps of a layer.

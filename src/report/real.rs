@@ -45,6 +45,17 @@ pub fn short(x: f64) -> String {
     }
 }
 
+/// A factor for people: near 1 with the digits that tell it from 1.
+pub fn factor(x: f64) -> String {
+    let off = (x - 1.0).abs();
+    if off == 0.0 || off >= 0.01 {
+        return short(x);
+    }
+    let decimals = (3.0 - off.log10().floor()).clamp(4.0, 12.0) as usize;
+    let text = format!("{x:.decimals$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 impl Serialize for Real {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         match self.0 {
@@ -87,6 +98,13 @@ mod tests {
             assert_eq!(serde_json::from_str::<Real>(&text).unwrap(), Real(x));
         }
         assert_eq!(serde_json::to_string(&Real(f64::NAN)).unwrap(), "\"nan\"");
+    }
+
+    #[test]
+    fn a_factor_near_1_is_told_from_1() {
+        assert_eq!(factor(1.0001), "1.0001");
+        assert_eq!(factor(0.99999), "0.99999");
+        assert_eq!((factor(1.0), factor(2.5)), ("1".into(), "2.5".into()));
     }
 
     #[test]

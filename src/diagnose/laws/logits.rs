@@ -10,6 +10,7 @@ use super::trial::{Trial, short};
 use super::{Fit, Law, Site, Suspicion};
 use crate::diagnose::Array;
 use crate::name::Stage;
+use crate::report::real::factor;
 use serde_json::json;
 
 /// Tokens whose columns are looked up.
@@ -211,9 +212,9 @@ fn scaled(r: &Array, c: &Array, before: f64) -> Option<Finding> {
         cause: "logit_scale_missing",
         title: format!(
             "the candidate's logits are {} times the reference's",
-            short(s)
+            factor(s)
         ),
-        what: format!("one factor {} for all logits", short(s)),
+        what: format!("one factor {} for all logits", factor(s)),
         trial: Trial {
             before,
             after: c.distance(&r.map(|x| s * x)) / s.max(1.0),

@@ -10,7 +10,9 @@ pub struct Trial {
 impl Trial {
     /// Whether there is something to explain (well above `noise`, what rounding may do) and the hypothesis explains most of it.
     pub fn convinces(self, noise: f64) -> bool {
-        self.before > 1.5 * noise && self.after.is_finite() && self.after < 0.4 * self.before
+        // as far off as zeros are is to explain nothing, however far the candidate was
+        let most = 0.4 * self.before.min(1.0);
+        self.before > 1.5 * noise && self.after.is_finite() && self.after < most
     }
 
     /// `relative error 3e-3 → 2e-7`

@@ -6,7 +6,7 @@
 use super::{Case, Relation, undone};
 use crate::diagnose::{Array, Suspicion};
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::report::real::{factor, short};
 
 pub struct Scale;
 
@@ -31,14 +31,15 @@ impl Relation for Scale {
             return Vec::new();
         };
         let finer = per_slice(case, before, left);
-        if s == 1.0 || !finer.is_empty() {
+        // what is left counts against the reference, not against a candidate that is 1e30 times too large
+        if s == 1.0 || !finer.is_empty() || left > 0.5 {
             return finer;
         }
         let (cause, title) = name(case, s);
         let evidence = vec![
             format!("best factor {s:.7}"),
             undone(
-                &format!("dividing the candidate by {}", short(s)),
+                &format!("dividing the candidate by {}", factor(s)),
                 before,
                 left,
             ),
@@ -73,7 +74,7 @@ fn name(case: &Case<'_>, s: f64) -> (&'static str, String) {
     use Stage::*;
     let g = &case.scene.geometry;
     let near = |x: f64, y: f64| (x / y - 1.0).abs() < 2e-3;
-    let factor = short(s);
+    let factor = factor(s);
     if near(s, -1.0) {
         return ("sign_flipped", "the candidate has the opposite sign".into());
     }

@@ -202,8 +202,18 @@ impl Task {
         self.residual_within(s, &s.mask)
     }
 
+    /// Whether a setting, maybe of another side, has the heads of this one, where it needs any.
+    pub fn takes(&self, s: &Setting) -> bool {
+        let heads = matches!(self.source, Source::Heads { .. })
+            || matches!(self.target, Target::Context { .. });
+        !heads || s.kv_of.len() == self.heads && s.kv_of.iter().all(|g| *g < self.kv_heads)
+    }
+
     /// The same over lines that say something under `other` too.
     pub fn residual_within(&self, s: &Setting, other: &Mask) -> Option<f64> {
+        if !self.takes(s) {
+            return None;
+        }
         let logits = self.logits(s.rotation.as_ref(), &s.kv_of);
         self.residual_of(logits, s, other)
     }

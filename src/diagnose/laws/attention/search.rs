@@ -95,7 +95,7 @@ fn before(task: &Task, best: &Fitted, next: &Fitted) -> Option<f64> {
 
 /// The same parameters with the scale that fits best, where it can be read off.
 fn tune(task: &Task, mut s: Setting) -> Option<Fitted> {
-    if s.kv_of.iter().any(|g| *g >= task.kv_heads) && matches!(task.source, Source::Heads { .. }) {
+    if !task.takes(&s) {
         return None;
     }
     let logits = task.logits(s.rotation.as_ref(), &s.kv_of);
