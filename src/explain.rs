@@ -1,11 +1,14 @@
 //! `tdiff explain`: what a cause, metric, stage or grade means, and what to do about it.
 
+mod notes;
+
 use crate::compare::metric::METRICS;
 use crate::diagnose::causes::{CAUSES, hint};
 use crate::name::Stage;
 use crate::name::stage::STAGES;
 use crate::report::Style;
 use anyhow::{Result, bail};
+use notes::NOTES;
 use std::io::Write;
 
 /// The grades, with their rules.
@@ -62,8 +65,14 @@ pub fn execute(id: Option<&str>, style: &Style, out: &mut dyn Write) -> Result<u
         };
         entry("computed from", &from, width, out)?;
         entry("when it diverges", hint(stage), width, out)?;
+    } else if let Some((note, meaning)) = NOTES.iter().find(|n| n.0 == id) {
+        writeln!(out, "{note} — a note")?;
+        entry("", meaning, width, out)?;
     } else {
-        bail!("`{id}` is no cause, metric, stage or grade{}", nearest(id));
+        bail!(
+            "`{id}` is no cause, metric, stage, grade or note{}",
+            nearest(id)
+        );
     }
     Ok(0)
 }
@@ -90,7 +99,9 @@ fn list(style: &Style, out: &mut dyn Write) -> Result<()> {
         out,
     )?;
     writeln!(out, "grades")?;
-    entry("", &words(GRADES.iter().map(|g| g.0).collect()), width, out)
+    entry("", &words(GRADES.iter().map(|g| g.0).collect()), width, out)?;
+    writeln!(out, "notes")?;
+    entry("", &words(NOTES.iter().map(|n| n.0).collect()), width, out)
 }
 
 fn entry(label: &str, text: &str, width: usize, out: &mut dyn Write) -> Result<()> {
@@ -115,7 +126,8 @@ fn nearest(id: &str) -> String {
         .iter()
         .map(|c| c.id)
         .chain(METRICS.iter().map(|m| m.id))
-        .chain(STAGES.iter().map(|s| s.name));
+        .chain(STAGES.iter().map(|s| s.name))
+        .chain(NOTES.iter().map(|n| n.0));
     match ids
         .max_by_key(|other| common(other))
         .filter(|other| common(other) >= 3)

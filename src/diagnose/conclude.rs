@@ -12,7 +12,7 @@ const MOST: usize = 4;
 /// The share of its confidence that a cause keeps which was proved in another layer than where the difference begins.
 const PROMOTED: f64 = 0.8;
 /// Places beside the first divergence that are searched for further faults.
-const FURTHER: usize = 256;
+pub(super) const FURTHER: usize = 256;
 
 /// Every diagnosis, what to look at first at the head.
 pub fn conclude(

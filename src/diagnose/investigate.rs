@@ -1,6 +1,6 @@
 //! From origins to causes: what is excused as a layout, what is the pair's own noise, what remains and why.
 
-use super::conclude::conclude;
+use super::conclude::{FURTHER, conclude};
 use super::laws::LAWS;
 use super::relations::{Case, RELATIONS, noise, permute};
 use super::{Array, Scene, Side, Suspicion, confidence};
@@ -119,6 +119,8 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
     };
     let diagnosis = conclude(&scene, &localisation, graph, &suspicions);
     known.notes.extend(sampled_note(&scene));
+    let behind = (0..pairs.len()).filter(|&i| localisation.diverged[i] && !localisation.origin[i]);
+    untested.extend(behind.skip(FURTHER).map(|i| pairs[i].key.to_string()));
     known.notes.extend(untested_note(untested));
     Conclusion {
         localisation,
@@ -458,7 +460,7 @@ fn untested_note(tensors: Vec<String>) -> Option<Note> {
     (!tensors.is_empty()).then(|| Note {
         id: "untested".into(),
         message: format!(
-            "{} further places where a difference begins: no causes were tested there",
+            "{} further places differ: no causes were tested there",
             tensors.len()
         ),
         tensors,
@@ -470,7 +472,7 @@ fn sampled_note(scene: &Scene<'_>) -> Option<Note> {
     (!tensors.is_empty()).then(|| Note {
         id: "sampled".into(),
         message: format!(
-            "{} large tensors: causes were tested on their first tokens",
+            "{} tensors of steps with large ones: causes were tested on their first tokens",
             tensors.len()
         ),
         tensors,

@@ -64,7 +64,8 @@ pub struct Scene<'a> {
     cut: OnceLock<Cut>,
 }
 
-/// Elements per array that are looked at: a larger tensor is cut to its first batch elements and tokens.
+/// Elements per array that are looked at where a difference begins: in a step with a larger tensor all are cut to their first
+/// batch elements and tokens.
 pub const WHOLE: usize = 1 << 20;
 /// The same behind the first divergence, where there are many places to look at.
 const BEHIND: usize = 1 << 17;

@@ -1,0 +1,110 @@
+//! What the notes of a report mean: nothing is wrong with the numbers, but somebody should know.
+
+/// Id and meaning; causes that also appear as notes are explained as causes.
+pub const NOTES: &[(&str, &str)] = &[
+    (
+        "ambiguous_names",
+        "Several names fit the same place equally well; none of them was paired there. --map FROM=TO decides.",
+    ),
+    (
+        "coarser_arithmetic",
+        "From some stage on, the difference looks like rounding of a coarser arithmetic (bf16, fp16, int8) than the files' type: unbiased, evenly spread, the same in like operations. It is taken as the noise of this pair; an explicit tolerance overrides that.",
+    ),
+    (
+        "dequantised",
+        "Blocks of a quantised type were expanded as their specification says; the loss of the quantisation counts as precision.",
+    ),
+    (
+        "dtype_from_partner",
+        "The file does not say its type, or says only the width of its elements: the type of the partner was taken.",
+    ),
+    (
+        "duplicate_names",
+        "Two tensors of one file or archive have the same name; they are told apart by their order.",
+    ),
+    (
+        "extra_files",
+        "Tensors that only the candidate has. They do not fail.",
+    ),
+    (
+        "glob_unused",
+        "A limit or filter names no tensor of these dumps: check its spelling.",
+    ),
+    ("ignored_files", "Files in the folder that hold no tensors."),
+    (
+        "late_outputs",
+        "The producer writes what a pass returns into the file of the next one; it was counted to its own pass.",
+    ),
+    (
+        "layout_regrouped",
+        "The same elements in the same order under another shape, for example heads merged into features.",
+    ),
+    (
+        "log_cut_off",
+        "A log ends in the middle of a print: what stands before the cut was compared.",
+    ),
+    (
+        "no_statistics",
+        "An entry of a statistics file without statistics (only a checksum, say): there is nothing to compare.",
+    ),
+    (
+        "not_numeric",
+        "An array of text, dates or objects: left out.",
+    ),
+    (
+        "other_members",
+        "Members of an archive that are no arrays: left out.",
+    ),
+    (
+        "paired_by_words",
+        "Names that differ were paired because what is left of them is alike and no other partner fits; --map makes it certain.",
+    ),
+    (
+        "partial_tensors",
+        "Only some elements are known (first and last ones, a print with dots): these were compared.",
+    ),
+    (
+        "ranks_replicated",
+        "Several ranks hold the same tensor: one of them was compared.",
+    ),
+    (
+        "ranks_sharded",
+        "Ranks hold parts of a tensor in other sizes than the other side: gather them before the dump.",
+    ),
+    (
+        "rope_norm",
+        "RoPE is a rotation and keeps the norm of every head; here it changes. A red flag of `tdiff check`.",
+    ),
+    (
+        "same_names",
+        "Several files hold tensors of the same names: the file's name went before them.",
+    ),
+    (
+        "sampled",
+        "Large tensors were looked at in part: causes and laws were tested on their first tokens. The metrics are over all elements.",
+    ),
+    (
+        "shape_from_partner",
+        "The file does not say its shape: that of the partner was taken, the number of elements fits.",
+    ),
+    (
+        "trailing_bytes",
+        "Bytes follow the array in its file and were not read.",
+    ),
+    (
+        "untagged",
+        "Names without a tag belong to neither side and were left out; --ref-tag and --cand-tag name the tags.",
+    ),
+    (
+        "untested",
+        "So many places differ that causes were tested at the first ones only.",
+    ),
+    (
+        "wrapped_rows",
+        "The last row of a text is shorter than the others: lines were filled, and the values read without a shape.",
+    ),
+    (
+        "wrong_extension",
+        "The content decides what a file is; its extension says something else.",
+    ),
+];
