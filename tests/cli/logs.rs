@@ -250,3 +250,35 @@ fn stats_and_pairs_work_on_logs() {
         (&0.0012.into(), &Value::Null)
     );
 }
+
+#[test]
+fn the_shape_above_an_excerpt_is_no_tensor() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, shape: &str, first: &str, values: [i32; 6]| {
+        let mut text = format!("{shape}\n{first}\n");
+        values.iter().for_each(|v| text.push_str(&format!("{v}\n")));
+        write(dir.path(), name, &text)
+    };
+    for shape in ["# shape: [1, 2, 3]", "dims: [1, 2, 3]", "Size: [1, 2, 3]"] {
+        for first in ["First 50:", "# first 50", "First 50 values:"] {
+            let py = file("py_q.txt", shape, first, [1, 2, 3, 4, 5, 6]);
+            let cpp = file("cpp_q.txt", shape, first, [9, -2, 30, 4, -5, 16]);
+            let report = compare(&[&py, &cpp]);
+            assert_eq!(report["verdict"], "diverged", "{shape} {first}");
+            assert_eq!(report["tensors"][0]["compared"], 6, "{shape} {first}");
+        }
+    }
+}
+
+#[test]
+fn shapes_and_settings_in_a_log_are_no_tensors() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = "q_proj shape: [1, 12, 64]\nstep done\nk_proj shape: torch.Size([1, 12, 32])\ncfg heads: [4, 2]\n\
+               v_proj: [[0.5, 1.5]]\no_proj shape: [1, 2]\n";
+    let path = write(dir.path(), "run.log", log);
+    let report = compare(&[&path, &path]);
+    let names: Vec<&Value> = report["tensors"].as_array().unwrap().iter().collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(names[0]["reference"]["name"], "v_proj");
+    assert_eq!(names[0]["reference"]["shape"], serde_json::json!([1, 2]));
+}

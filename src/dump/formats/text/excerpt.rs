@@ -41,19 +41,25 @@ pub fn announces(line: &[u8]) -> Option<(bool, u64)> {
     let line = String::from_utf8_lossy(line);
     let (body, comment) = uncomment(&line);
     let lower = body.to_ascii_lowercase();
-    if !comment && !body.ends_with(':') {
-        return None;
-    }
     for (word, last) in [("first ", false), ("last ", true)] {
         let Some(at) = lower.find(word) else { continue };
         let rest = lower[at + word.len()..].trim_start();
         let end = rest
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(rest.len());
+        let Ok(n) = rest[..end].parse() else { continue };
         let what = rest[end..].trim_start();
-        if (what.starts_with("elem") || what.starts_with("val") || what.starts_with("num"))
-            && let Ok(n) = rest[..end].parse()
-        {
+        let elements = ["elem", "val", "num"].iter().any(|w| what.starts_with(w));
+        // `First 50:`, `=== last 50 values ===`: the line says that and nothing else.
+        let decoration = |c: char| !c.is_alphanumeric();
+        let nothing = |text: &str| text.trim_matches(decoration).is_empty();
+        let alone = nothing(what)
+            || matches!(
+                what.trim_end_matches(decoration),
+                "elements" | "elems" | "values" | "vals" | "numbers"
+            );
+        let said = alone && (nothing(&lower[..at]) || lower[..at].ends_with('('));
+        if said || (elements && (comment || body.ends_with(':'))) {
             return Some((last, n));
         }
     }
@@ -194,5 +200,23 @@ mod tests {
         assert_eq!(e.place(10).unwrap().positions, [0, 1, 9]);
         assert_eq!(announces(b"# the first 2 layers"), None);
         assert_eq!(announces(b"Last 5 values:"), Some((true, 5)));
+    }
+
+    #[test]
+    fn the_word_elements_may_be_missing() {
+        for line in [
+            "First 50:",
+            "# First 50:",
+            "# first 50",
+            "first 50 values",
+            "--- First 50 ---",
+            "# Data (first 50):",
+        ] {
+            assert_eq!(announces(line.as_bytes()), Some((false, 50)), "{line}");
+        }
+        assert_eq!(announces(b"last 3"), Some((true, 3)));
+        for line in ["first 2 layers:", "the first 2", "first: 2", "last 3.5"] {
+            assert_eq!(announces(line.as_bytes()), None, "{line}");
+        }
     }
 }

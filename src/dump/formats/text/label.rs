@@ -49,6 +49,52 @@ pub fn label(text: &str) -> Option<String> {
     })
 }
 
+/// Words for the shape of a tensor.
+const SHAPES: &[&str] = &["shape", "size", "sizes", "dims", "dim", "dimensions", "ne"];
+/// Words for other whole numbers that say how something is built.
+const SETTINGS: &[&str] = &[
+    "axes", "axis", "cfg", "config", "heads", "kernel", "layers", "nb", "padding", "perm",
+    "stride", "strides",
+];
+/// A longer list of whole numbers is data.
+const LONGEST_LIST: usize = 16;
+
+/// What a list of whole numbers in a line of its own says, where it is no tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// `shape: [1, 3, 2048]`, `q_proj dims: [12, 64]`.
+    Shape,
+    /// `cfg heads: [4, 2]`.
+    Setting,
+}
+
+/// Whether the words before a list of whole numbers call it a shape or a setting; `list` starts with its bracket.
+pub fn list(before: &str, list: &str) -> Option<List> {
+    whole_numbers(list)?;
+    let lower = before.to_ascii_lowercase();
+    let words = || {
+        lower
+            .split(|c: char| !c.is_alphanumeric())
+            .filter(|w| !w.is_empty())
+    };
+    if words().last().is_some_and(|w| SHAPES.contains(&w)) {
+        return Some(List::Shape);
+    }
+    words()
+        .any(|w| SETTINGS.contains(&w))
+        .then_some(List::Setting)
+}
+
+/// How many numbers a line `[4, 2]` holds; `None` for anything but a short flat list of whole numbers.
+pub fn whole_numbers(list: &str) -> Option<usize> {
+    let list = list.trim().trim_end_matches([',', ';']);
+    let inner = list.strip_prefix('[')?.strip_suffix(']')?;
+    let words = || inner.split([',', ' ']).filter(|w| !w.is_empty());
+    let count = words().count();
+    let whole = words().all(|w| w.bytes().all(|b| b.is_ascii_digit()));
+    (whole && count <= LONGEST_LIST).then_some(count)
+}
+
 /// The number behind the word `rank`.
 pub fn rank(text: &str) -> Option<u64> {
     number_behind(text, "rank")
@@ -146,6 +192,22 @@ mod tests {
         );
         assert_eq!(shaped("q_proj (1, 2) = "), (q.clone(), Some(vec![1, 2])));
         assert_eq!(shaped("q_proj = "), (q, None));
+    }
+
+    #[test]
+    fn a_list_of_whole_numbers_may_be_a_shape_or_a_setting() {
+        for (before, numbers, said) in [
+            ("# shape:", "[1, 2, 3]", Some(List::Shape)),
+            ("q_proj.shape: ", "[1, 2]", Some(List::Shape)),
+            ("hidden size =", "[64],", Some(List::Shape)),
+            ("cfg heads: ", "[4, 2]", Some(List::Setting)),
+            ("input_ids: ", "[1, 2, 3]", None),
+            ("heads: ", "[0.5, 2]", None),
+            ("shape: ", "[[1, 2], [3, 4]]", None),
+            ("q_reshaped: ", "[1, 2]", None),
+        ] {
+            assert_eq!(list(before, numbers), said, "{before}{numbers}");
+        }
     }
 
     #[test]

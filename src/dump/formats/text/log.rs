@@ -5,7 +5,7 @@ use super::elements::Elements;
 use super::found::{self, Entry, Found, info, payload, printed};
 use super::ggml::{self, Block};
 use super::header::Header;
-use super::label::label_and_shape;
+use super::label::{self, label_and_shape};
 use super::libtorch::{self, Rows};
 use super::print::{self, Print, Style, Taken};
 use super::source::{Encoding, LineReader, reader};
@@ -149,6 +149,15 @@ impl<'a> Reader<'a> {
             self.summary(s);
             return;
         }
+        if let Some((Style::Bare, before, at)) = print::start(line)
+            && let Some(said) = label::list(before, &line[at..])
+        {
+            match said {
+                label::List::Shape => self.remember(line),
+                label::List::Setting => self.context = Context::default(),
+            }
+            return;
+        }
         let entries = self.found.entries.len() as u64;
         if self.start_print(line, ended)
             || self.row(line)
@@ -278,6 +287,9 @@ impl<'a> Reader<'a> {
             return false;
         }
         let (name, shape) = label_and_shape(before);
+        if style == Style::Bare && shape.is_none() && self.is_of_another(&name, &line[at..]) {
+            return false;
+        }
         let mut print = Print::new(style);
         print.shape = shape.or_else(|| self.context.shape.take());
         let alone = name.is_none() && self.context.clean;
@@ -304,6 +316,20 @@ impl<'a> Reader<'a> {
         }
         self.context = Context::default();
         true
+    }
+
+    /// A few whole numbers under another name than the shape above, which they do not fill: `[4, 2]` after
+    /// `k_proj shape: [1, 12, 32]`.
+    fn is_of_another(&self, name: &Option<String>, list: &str) -> bool {
+        let (Some(shape), Some(above), Some(count)) = (
+            &self.context.shape,
+            &self.context.name,
+            label::whole_numbers(list),
+        ) else {
+            return false;
+        };
+        let fills = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(count);
+        name.as_ref().is_some_and(|name| name != above) && !fills
     }
 
     /// Gives a line to the open print; `false` when it does not belong there.
