@@ -4,7 +4,7 @@
 
 use super::digits::Precision;
 use super::header::uncomment;
-use super::layout::bits;
+use super::layout::{Entry, bits};
 use super::number::whole;
 use super::source::{is_separator, lines};
 use crate::dump::Partial;
@@ -26,6 +26,45 @@ struct Stretch {
     /// How many values the line above them speaks of.
     announced: Option<u64>,
     values: Vec<f64>,
+    /// The indices of the values, where each line says its own: so many for a value as there are axes.
+    indices: Vec<u64>,
+}
+
+impl Stretch {
+    fn new(last: bool, announced: Option<u64>) -> Stretch {
+        Stretch {
+            last,
+            announced,
+            values: Vec::new(),
+            indices: Vec::new(),
+        }
+    }
+
+    /// The places of the values in a tensor of this shape and so many elements.
+    fn places(&self, shape: &[usize], total: u64) -> Result<Vec<u64>, Fault> {
+        let found = self.values.len() as u64;
+        let counted = |from: u64| (from..from + found).collect();
+        let from_zero = self.indices.first() == Some(&0);
+        if self.indices.is_empty() || (self.last && from_zero && self.indices.len() as u64 == found)
+        {
+            return Ok(counted(if self.last { total - found } else { 0 }));
+        }
+        let axes = self.indices.len() / self.values.len();
+        let mut places = Vec::with_capacity(self.values.len());
+        for index in self.indices.chunks_exact(axes) {
+            let place = match index {
+                &[i] => Some(i),
+                _ if axes == shape.len() => index.iter().zip(shape).try_fold(0, |at, (&i, &n)| {
+                    (i < n as u64).then_some(at * n as u64 + i)
+                }),
+                _ => None,
+            };
+            places.push(place.filter(|p| *p < total).ok_or_else(|| Fault::Outside {
+                index: index.to_vec(),
+            })?);
+        }
+        Ok(places)
+    }
 }
 
 /// Why an excerpt cannot be read; the line counts from 1.
@@ -34,6 +73,7 @@ pub enum Fault {
     NoNumber { line: u64, word: String },
     Short { announced: u64, found: u64 },
     TooMany { found: u64 },
+    Outside { index: Vec<u64> },
 }
 
 /// Whether a comment announces the first or last so many elements; `true` for the last ones.
@@ -71,41 +111,41 @@ pub fn is_gap(line: &[u8]) -> bool {
     matches!(line.trim_ascii(), b"..." | b"\xe2\x80\xa6" | b"..")
 }
 
+/// A line `[3] = 0.5`, `x[3] 0.5`, `3: 0.5`, its value's text and its value; `3 0.5` are two values.
+fn indexed(line: &[u8]) -> Option<(Entry<'_>, &[u8], f64)> {
+    let mut words = line.split(|b| is_separator(*b)).filter(|w| !w.is_empty());
+    if words.next().is_none_or(|first| whole(first).is_some()) {
+        return None;
+    }
+    let entry = Entry::of(line)?;
+    let (word, value) = entry.value(line)?;
+    Some((entry, word, value))
+}
+
 impl Excerpt {
     /// Reads the values of all stretches of `text`; lines before byte `data_at` count only when they announce one.
     pub fn read(text: &[u8], data_at: usize) -> Result<Excerpt, Fault> {
         let mut e = Excerpt::default();
-        let mut here = Stretch {
-            last: false,
-            announced: None,
-            values: Vec::new(),
-        };
+        let mut here = Stretch::new(false, None);
         for (number, (at, line)) in (1..).zip(lines(text)) {
             if let Some((last, n)) = announces(line) {
-                e.end(std::mem::replace(
-                    &mut here,
-                    Stretch {
-                        last,
-                        announced: Some(n),
-                        values: Vec::new(),
-                    },
-                ))?;
+                e.end(std::mem::replace(&mut here, Stretch::new(last, Some(n))))?;
             } else if at < data_at || line.first() == Some(&b'#') {
             } else if is_gap(line) {
-                e.end(std::mem::replace(
-                    &mut here,
-                    Stretch {
-                        last: true,
-                        announced: None,
-                        values: Vec::new(),
-                    },
-                ))?;
+                e.end(std::mem::replace(&mut here, Stretch::new(true, None)))?;
             } else if let Some(half) = bits(line) {
                 e.is_f16 = true;
                 here.values.push(f16::from_bits(half).to_f64());
+            } else if let Some((entry, word, value)) = indexed(line)
+                && here.indices.len() == here.values.len() * entry.index().len()
+            {
+                here.indices.extend_from_slice(entry.index());
+                e.precision.see(word);
+                here.values.push(value);
             } else {
                 for word in line.split(|b| is_separator(*b)).filter(|w| !w.is_empty()) {
-                    let value = whole(word).ok_or_else(|| Fault::NoNumber {
+                    let value = whole(word).filter(|_| here.indices.is_empty());
+                    let value = value.ok_or_else(|| Fault::NoNumber {
                         line: number,
                         word: String::from_utf8_lossy(&word[..word.len().min(40)]).into(),
                     })?;
@@ -131,8 +171,9 @@ impl Excerpt {
         Ok(())
     }
 
-    /// Gives the values their places among `total` elements.
-    pub fn place(&self, total: u64) -> Result<Partial, Fault> {
+    /// Gives the values their places in a tensor of this shape, whose elements are known to be countable.
+    pub fn place(&self, shape: &[usize]) -> Result<Partial, Fault> {
+        let total = shape.iter().map(|&n| n as u64).product();
         let mut known = std::collections::BTreeMap::new();
         for s in &self.stretches {
             let found = s.values.len() as u64;
@@ -142,8 +183,11 @@ impl Excerpt {
             if let Some(announced) = s.announced.map(|n| n.min(total)).filter(|n| *n != found) {
                 return Err(Fault::Short { announced, found });
             }
-            let start = if s.last { total - found } else { 0 };
-            known.extend((start..).zip(s.values.iter().copied()));
+            known.extend(
+                s.places(shape, total)?
+                    .into_iter()
+                    .zip(s.values.iter().copied()),
+            );
         }
         Ok(Partial {
             positions: known.keys().copied().collect(),
@@ -161,22 +205,22 @@ mod tests {
         let text = b"# Data:\n# First 3 elements:\n1.0\n2.0\n3.0\n# Last 2 elements:\n8.0\n9.0\n";
         let e = Excerpt::read(text, 0).unwrap();
         assert_eq!(
-            e.place(100).unwrap(),
+            e.place(&[100]).unwrap(),
             Partial {
                 positions: vec![0, 1, 2, 98, 99],
                 values: vec![1., 2., 3., 8., 9.],
             }
         );
         // Overlapping ends count once.
-        assert_eq!(e.place(4).unwrap().positions, [0, 1, 2, 3]);
-        assert_eq!(e.place(2), Err(Fault::TooMany { found: 3 }));
+        assert_eq!(e.place(&[4]).unwrap().positions, [0, 1, 2, 3]);
+        assert_eq!(e.place(&[2]), Err(Fault::TooMany { found: 3 }));
     }
 
     #[test]
     fn a_cut_stretch_is_an_error() {
         let text = b"# First 3 elements:\n1.0\n2.0\n";
         assert_eq!(
-            Excerpt::read(text, 0).unwrap().place(100),
+            Excerpt::read(text, 0).unwrap().place(&[100]),
             Err(Fault::Short {
                 announced: 3,
                 found: 2
@@ -189,15 +233,37 @@ mod tests {
         let text = b"# Data (first 100 elements as hex and converted):\n0x3c00 (1.000000e+00)\n0xc000 (-2.000000e+00)\n";
         let e = Excerpt::read(text, 0).unwrap();
         assert!(e.is_f16);
-        assert_eq!(e.place(2).unwrap().values, [1.0, -2.0]);
+        assert_eq!(e.place(&[2]).unwrap().values, [1.0, -2.0]);
         assert_eq!(e.precision.half_units(), (0.0, 0.0));
-        assert!(e.place(6144).is_err());
+        assert!(e.place(&[6144]).is_err());
+    }
+
+    #[test]
+    fn lines_with_an_index_say_their_own_place() {
+        for text in [
+            "[0] = 0.5\n[1] = 1.5\n...\n[9] = 9.5\n",
+            "[0] 0.5\n[1] 1.5\n...\n[9] 9.5\n",
+            "0: 0.5\n1: 1.5\n...\n9: 9.5\n",
+            "q[0][0] = 0.5\nq[0][1] = 1.5\n...\nq[1][4] = 9.5\n",
+            "First 2:\n[0] = 0.5\n[1] = 1.5\nLast 1:\n[0] = 9.5\n",
+        ] {
+            let e = Excerpt::read(text.as_bytes(), 0).unwrap();
+            let known = e.place(&[2, 5]).unwrap();
+            assert_eq!(known.positions, [0, 1, 9], "{text}");
+            assert_eq!(known.values, [0.5, 1.5, 9.5], "{text}");
+        }
+        let outside = Excerpt::read(b"[0] = 1.5\n...\n[10] = 2.5\n", 0).unwrap();
+        assert_eq!(
+            outside.place(&[2, 5]),
+            Err(Fault::Outside { index: vec![10] })
+        );
+        assert!(Excerpt::read(b"[0] = 1.5\n2.5\n...\n", 0).is_err());
     }
 
     #[test]
     fn dots_stand_for_the_middle() {
         let e = Excerpt::read(b"1.5\n2.5\n...\n9.5\n", 0).unwrap();
-        assert_eq!(e.place(10).unwrap().positions, [0, 1, 9]);
+        assert_eq!(e.place(&[10]).unwrap().positions, [0, 1, 9]);
         assert_eq!(announces(b"# the first 2 layers"), None);
         assert_eq!(announces(b"Last 5 values:"), Some((true, 5)));
     }

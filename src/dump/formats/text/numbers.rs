@@ -202,6 +202,9 @@ impl File<'_> {
                     "a stretch holds {found} values, more than announced or than the shape has"
                 ),
             ),
+            Fault::Outside { index } => {
+                ReadError::malformed(self.path, format!("index {index:?} is outside the shape"))
+            }
         };
         let e = Excerpt::read(&self.text, self.preamble.data_at).map_err(explain)?;
         let header = self.preamble.header;
@@ -222,7 +225,7 @@ impl File<'_> {
             None => DType::F64,
         };
         let info = info(self.path, dtype, shape)?;
-        let partial = e.place(info.len() as u64).map_err(explain)?;
+        let partial = e.place(info.shape()).map_err(explain)?;
         let (half_unit_abs, half_unit_rel) = e.precision.half_units();
         let printed = Printed {
             half_unit_abs,
