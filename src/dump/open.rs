@@ -101,7 +101,8 @@ fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
         .collect();
     for (file, outcome) in files.into_iter().zip(outcomes) {
         // A manifest that describes more than the files beside it holds tensors of its own.
-        let empty = matches!(&outcome, Outcome::Opened(o) if o.tensors.is_empty());
+        let empty = matches!(&outcome, Outcome::Opened(o)
+            if o.tensors.is_empty() && o.unreadable.is_empty() && o.notes.is_empty());
         let manifest =
             manifests.used().contains(&file) && (empty || matches!(outcome, Outcome::NoTensor));
         if manifest || consumed.contains(&file) {
@@ -368,6 +369,32 @@ mod tests {
             text.contains("cut.npy at byte") && text.contains("needs 8, found 5"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_a_manifest_cannot_tell_is_kept() {
+        let entry = |shape: &str, more: &str| {
+            format!(
+                r#"{{"task": "statistics", "dump_data_dir": null, "data": {{"Module.a.B.forward.0": {{"output": [
+                {{"type": "torch.Tensor", "dtype": "torch.float32", "shape": {shape}, {more}, "data_name": "x.npy"}}]}}}}}}"#
+            )
+        };
+        let tree = r#"{"module_path": "M", "outputs": {"shape": "torch.Size([2])", "dtype": "torch.float32",
+            "value": ["tensor([1.0000e+00, oh])"]}}"#;
+        let x = npy(&[1.0, 2.0]);
+        for (name, text) in [
+            ("dump.json", entry("[-2]", r#""Max": 1"#)),
+            ("M_debug_tree_FULL_TENSORS.json", tree.to_owned()),
+        ] {
+            let dir = folder(&[("x.npy", &x), (name, text.as_bytes())]);
+            let dump = open(dir.path(), &Hints::default()).unwrap();
+            assert_eq!(names(&dump), ["x"], "{name}");
+            assert_eq!(dump.unreadable.len(), 1, "{name}: {:?}", dump.unreadable);
+        }
+        let checksum = entry("[2]", r#""md5": "1c2d""#);
+        let dir = folder(&[("x.npy", &x), ("dump.json", checksum.as_bytes())]);
+        let dump = open(dir.path(), &Hints::default()).unwrap();
+        assert_eq!(dump.notes[0].id, "no_statistics");
     }
 
     #[test]

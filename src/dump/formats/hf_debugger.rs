@@ -42,7 +42,7 @@ impl Format for HfDebugger {
             opened
                 .consumed
                 .push(path.with_file_name(format!("{class}{SUMMARY}")));
-            if opened.tensors.is_empty() {
+            if opened.tensors.is_empty() && opened.unreadable.is_empty() {
                 opened.consumed.push(path.to_path_buf());
             }
         }

@@ -148,7 +148,8 @@ impl Found<'_> {
         for own in ["stack.json", "construct.json"] {
             self.opened.consumed.push(folder.join(own));
         }
-        if self.opened.tensors.is_empty() && self.checksums.is_empty() {
+        let nothing = self.opened.tensors.is_empty() && self.opened.unreadable.is_empty();
+        if nothing && self.checksums.is_empty() {
             self.opened.consumed.push(self.path.to_path_buf());
         }
         if !self.checksums.is_empty() {
