@@ -4,7 +4,9 @@
 //! `convert_hf_to_gguf.py` writes row `i` of a head's first half beside row `i` of its second half. Weights that differ by that
 //! alone are the same.
 
-use crate::dump::{Payload, ReadError, Remark, ShapeOverflow, Stream, Tensor, TensorInfo};
+use crate::dump::{
+    Payload, ReadError, ReadErrorKind, Remark, ShapeOverflow, Stream, Tensor, TensorInfo,
+};
 use crate::name::Key;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -147,11 +149,22 @@ fn start(t: &Tensor, elements: usize) -> Result<Tensor, ReadError> {
     let Payload::Stream(stream) = &t.payload else {
         return Ok(t.clone());
     };
-    let mut bytes = vec![0; elements * t.info.dtype().size()];
-    let mut reader = stream.open()?;
+    // The stream may be shorter than it declares: room is made for what comes.
+    let needs = (elements * t.info.dtype().size()) as u64;
+    let mut bytes = Vec::new();
+    let reader = stream.open()?;
     reader
-        .read_exact(&mut bytes)
+        .take(needs)
+        .read_to_end(&mut bytes)
         .map_err(|e| t.stream_error(e))?;
+    let found = bytes.len() as u64;
+    if found < needs {
+        return Err(t.error(ReadErrorKind::Truncated {
+            what: String::from("first rows of the weight (bytes)"),
+            needs,
+            found,
+        }));
+    }
     Ok(Tensor {
         payload: Payload::Memory(bytes.into()),
         ..t.clone()
@@ -249,6 +262,29 @@ impl Read for SeparatedReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_shorter_than_its_shape_is_refused() {
+        struct Short;
+        impl Stream for Short {
+            fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+                Ok(Box::new(io::repeat(1).take(12)))
+            }
+        }
+        let info = TensorInfo::new(crate::dtype::DType::F32, vec![512, 1 << 40]).unwrap();
+        let t = crate::dump::formats::tensor(
+            std::path::Path::new("x.npz"),
+            "npz",
+            "q_proj.weight".into(),
+            info,
+            Payload::Stream(Arc::new(Short)),
+        );
+        let error = start(&t, 512 << 40).unwrap_err().to_string();
+        assert!(
+            error.ends_with("needs 2251799813685248, found 12"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn the_two_orders_undo_each_other() {

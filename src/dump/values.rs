@@ -12,29 +12,44 @@ const WINDOW: usize = 1 << 16;
 /// Elements closer together in storage than so many bytes are read with what lies between them.
 const NEAR: usize = 1 << 12;
 
+/// Before room is made for more elements than this, a stream shows that it holds them.
+const MANY: usize = 1 << 20;
+
 impl Tensor {
     /// All elements in logical row-major order, converted to f64 (integers beyond 2^53 are rounded); a stated checksum is
     /// verified first.
     ///
     /// `Err` for a tensor of which only some elements, or only statistics, are known.
     pub fn values(&self) -> Result<Vec<f64>, ReadError> {
-        let mut out = zeros(self.info.len()).ok_or_else(|| {
+        let len = self.info.len();
+        let too_many = || {
             self.error(ReadErrorKind::Unsupported(format!(
-                "{} elements do not fit in memory",
-                self.info.len()
+                "{len} elements do not fit in memory"
             )))
-        })?;
+        };
         let dtype = self.info.dtype();
         let room = WINDOW / dtype.size();
         let mut storage = Storage::open(self)?;
         if self.info.is_contiguous() {
-            let mut at = 0;
-            for part in out.chunks_mut(room) {
-                dtype.decode(storage.read(at, part.len())?, part);
-                at += part.len();
+            let mut out = Vec::new();
+            // A stream may hold less than it declares: room is made for what has come.
+            if !storage.is_stream() {
+                out.try_reserve_exact(len).map_err(|_| too_many())?;
+            }
+            while out.len() < len {
+                let at = out.len();
+                let count = room.min(len - at);
+                let bytes = storage.read(at, count)?;
+                out.try_reserve(count).map_err(|_| too_many())?;
+                out.resize(at + count, 0.0);
+                dtype.decode(bytes, &mut out[at..]);
             }
             return Ok(out);
         }
+        if storage.is_stream() && len > MANY {
+            self.measure()?;
+        }
+        let mut out = zeros(len).ok_or_else(too_many)?;
         let order = in_storage_order(&self.info);
         let mut decoded = vec![0.0; room];
         let mut rest = order.as_slice();
@@ -51,6 +66,19 @@ impl Tensor {
             rest = later;
         }
         Ok(out)
+    }
+
+    /// Reads through a stream to see that it is as long as it declares.
+    fn measure(&self) -> Result<(), ReadError> {
+        let Payload::Stream(stream) = &self.payload else {
+            return Ok(());
+        };
+        let needs = self.info.byte_extent();
+        let found = io::copy(&mut stream.open()?.take(needs), &mut io::sink());
+        match found.map_err(|e| self.stream_error(e))? {
+            found if found < needs => Err(self.truncated(needs, found)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -142,6 +170,10 @@ impl<'a> Storage<'a> {
         })
     }
 
+    fn is_stream(&self) -> bool {
+        matches!(self.source, Source::Stream { .. })
+    }
+
     /// The bytes of at most [`WINDOW`] / size elements from the `first` stored one on, little endian. What a stream has
     /// passed is gone.
     fn read(&mut self, first: usize, count: usize) -> Result<&[u8], ReadError> {
@@ -222,6 +254,13 @@ mod tests {
     use crate::dump::{Origin, Printed, Stream};
     use std::sync::Arc;
 
+    struct Bytes(Arc<[u8]>);
+    impl Stream for Bytes {
+        fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+            Ok(Box::new(io::Cursor::new(Arc::clone(&self.0))))
+        }
+    }
+
     /// Counts from 0 in f32, held in the three kinds of storage.
     fn everywhere(info: TensorInfo) -> Vec<(Tensor, Option<tempfile::NamedTempFile>)> {
         let count = info.byte_extent() as usize / 4;
@@ -235,12 +274,6 @@ mod tests {
             big_endian: true,
             crc: None,
         };
-        struct Bytes(Arc<[u8]>);
-        impl Stream for Bytes {
-            fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
-                Ok(Box::new(io::Cursor::new(Arc::clone(&self.0))))
-            }
-        }
         let bytes: Arc<[u8]> = bytes.into();
         let stream = Payload::Stream(Arc::new(Bytes(Arc::clone(&bytes))));
         let tensor = |payload| Tensor {
@@ -302,6 +335,21 @@ mod tests {
             for (t, _file) in everywhere(info.clone()) {
                 assert_eq!(t.values().unwrap(), expected, "{:?}", t.payload);
             }
+        }
+    }
+
+    #[test]
+    fn a_stream_that_declares_more_than_it_holds_is_cut_off_before_room_is_made() {
+        let shape = vec![1 << 20, 1 << 22];
+        let infos = [
+            TensorInfo::new(DType::F32, shape.clone()).unwrap(),
+            TensorInfo::fortran(DType::F32, shape).unwrap(),
+        ];
+        for info in infos {
+            let (mut t, _) = everywhere(TensorInfo::new(DType::F32, vec![3]).unwrap()).remove(2);
+            t.info = info;
+            let error = t.values().unwrap_err().to_string();
+            assert!(error.ends_with("needs 17592186044416, found 12"), "{error}");
         }
     }
 }
