@@ -25,7 +25,7 @@ impl Format for HfDebugger {
     }
 
     fn sniff(&self, head: &[u8], _path: &Path) -> bool {
-        json::has_key(head, "module_path")
+        json::keys(head).first() == Some(&"module_path")
     }
 
     fn open(&self, path: &Path, _hints: &Hints) -> Result<Opened, ReadError> {
@@ -205,5 +205,18 @@ mod tests {
         fs::write(dir.path().join("M.norm_outputs_0.safetensors"), "").unwrap();
         let found = HfDebugger.open(&path, &Hints::default()).unwrap();
         assert_eq!(found.tensors.len(), 2);
+    }
+
+    #[test]
+    fn a_mention_of_modules_is_no_call_tree() {
+        for text in [
+            r#"{"layers": [{"module_path": "model.norm"}]}"#,
+            r#"{"note": "x", "module_path": "M"}"#,
+        ] {
+            assert!(
+                !HfDebugger.sniff(text.as_bytes(), Path::new("notes.json")),
+                "{text}"
+            );
+        }
     }
 }

@@ -65,12 +65,40 @@ fn quoted(bytes: &[u8]) -> Option<Vec<u8>> {
     changed.then_some(text)
 }
 
-/// Whether the start of a file looks like a JSON object with this key.
-pub fn has_key(head: &[u8], key: &str) -> bool {
+/// The keys of a JSON object, as far as the start of its file shows them; none for any other file.
+pub fn keys(head: &[u8]) -> Vec<&str> {
     let text = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    let key = format!("\"{key}\"");
-    text.trim_ascii_start().starts_with(b"{")
-        && memchr::memmem::find(text, key.as_bytes()).is_some()
+    let mut keys = Vec::new();
+    if !text.trim_ascii_start().starts_with(b"{") {
+        return keys;
+    }
+    let (mut depth, mut at, mut awaited) = (0, 0, false);
+    while at < text.len() {
+        match text[at] {
+            b'{' | b'[' => {
+                depth += 1;
+                awaited = depth == 1;
+            }
+            b'}' | b']' => depth -= 1,
+            b',' => awaited = depth == 1,
+            b'"' => {
+                let start = at + 1;
+                at = start;
+                while at < text.len() && text[at] != b'"' {
+                    at += 1 + usize::from(text[at] == b'\\');
+                }
+                let Some(word) = text.get(start..at) else {
+                    break;
+                };
+                if std::mem::take(&mut awaited) && at < text.len() {
+                    keys.extend(std::str::from_utf8(word));
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    keys
 }
 
 /// A shape as a list of whole numbers.
@@ -90,6 +118,14 @@ mod tests {
         assert_eq!(value.to_string(), expected);
         assert!(parse(b"{\"a\": NaN").is_err());
         assert!(parse(b"\"\\").is_err());
+    }
+
+    #[test]
+    fn keys_are_those_of_the_outermost_object() {
+        let text = br#" {"a": {"b": "x, \"c\": 1"}, "d": ["e", {"f": 1}], "g\"": "h", "i"#;
+        assert_eq!(keys(text), ["a", "d", "g\\\""]);
+        assert!(keys(br#"[{"a": 1}]"#).is_empty());
+        assert!(keys(b"{\"\\").is_empty());
     }
 
     #[test]

@@ -20,7 +20,8 @@ impl Format for Msprobe {
     }
 
     fn sniff(&self, head: &[u8], _path: &Path) -> bool {
-        json::has_key(head, "dump_data_dir")
+        let keys = json::keys(head);
+        keys.contains(&"dump_data_dir") && (keys.contains(&"data") || keys.contains(&"task"))
     }
 
     fn open(&self, path: &Path, _hints: &Hints) -> Result<Opened, ReadError> {
@@ -240,6 +241,19 @@ mod tests {
         };
         assert_eq!((max(0), max(1)), (2.0, 1.0));
         assert!(max(2).is_nan());
+    }
+
+    #[test]
+    fn a_mention_of_the_folder_is_no_dump() {
+        for text in [
+            r#"{"dump_data_dir": "/tmp/dump", "model": "llama"}"#,
+            r#"{"config": {"dump_data_dir": null, "data": {}}, "task": "tensor"}"#,
+        ] {
+            assert!(
+                !Msprobe.sniff(text.as_bytes(), Path::new("dump.json")),
+                "{text}"
+            );
+        }
     }
 
     #[test]
