@@ -47,7 +47,7 @@ pub(super) fn read(list: &Path, files: &[PathBuf]) -> Option<Calls> {
     }
     // Modules that end together: the inner one first.
     places.sort_by_key(|(file, place)| {
-        let depth = file.to_string_lossy().len();
+        let depth = file.parent().map_or(0, |folder| folder.as_os_str().len());
         (
             *place,
             if place % 2 == 1 {
@@ -108,5 +108,16 @@ mod tests {
                 "head/outputs"
             ]
         );
+    }
+
+    #[test]
+    fn the_name_of_a_file_says_nothing_of_the_depth() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join(NAME);
+        fs::write(&list, "m\nm.a\n").unwrap();
+        let files = ["m.a/outputs", "m/outputs_of_everything"].map(|name| dir.path().join(name));
+        let calls = read(&list, &files).unwrap();
+        let order: Vec<_> = calls.places.iter().map(|(f, _)| f.clone()).collect();
+        assert_eq!(order, files);
     }
 }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 /// Puts the unreadable and ignored in order and tells tensors of one name apart.
 pub(super) fn finish(dump: &mut Dump) {
     dump.ignored.sort();
+    // Folders list their entries in any order; what one file holds keeps its own.
+    dump.unreadable.sort_by(|a, b| a.path.cmp(&b.path));
     tell_apart(dump);
 }
 

@@ -11,8 +11,8 @@ use crate::dump::{Format, Hints, Opened, Payload, Printed, PrintedStats, ReadErr
 use serde_json::{Map, Value};
 use std::path::Path;
 
-/// Call trees deeper than any model.
-const MAX_DEPTH: usize = 100;
+/// Call trees deeper than any model; each call opens two of the 128 brackets that the reader of JSON allows.
+const MAX_DEPTH: usize = 60;
 const FULL: &str = "_debug_tree_FULL_TENSORS.json";
 const SUMMARY: &str = "_debug_tree_SUMMARY.json";
 
@@ -218,5 +218,20 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_tree_too_deep_is_refused_by_name() {
+        let tree = |depth: usize| {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("M_debug_tree_SUMMARY.json");
+            let open = r#"{"module_path": "M", "children": ["#.repeat(depth);
+            let inner = r#"{"module_path": "M", "outputs": {"a": [{"dtype": "torch.float32"}]}}"#;
+            fs::write(&path, format!("{open}{inner}{}", "]}".repeat(depth))).unwrap();
+            HfDebugger.open(&path, &Hints::default())
+        };
+        assert!(tree(MAX_DEPTH - 1).is_ok());
+        let error = tree(MAX_DEPTH).unwrap_err().to_string();
+        assert!(error.contains("more than 60 calls"), "{error}");
     }
 }
