@@ -15,14 +15,6 @@ pub const NOTES: &[(&str, &str)] = &[
         "Blocks of a quantised type were expanded as their specification says; the loss of the quantisation counts as precision.",
     ),
     (
-        "dtype_from_partner",
-        "The file does not say its type, or says only the width of its elements: the type of the partner was taken.",
-    ),
-    (
-        "duplicate_names",
-        "Two tensors of one file or archive have the same name; they are told apart by their order.",
-    ),
-    (
         "extra_files",
         "Tensors that only the candidate has. They do not fail.",
     ),
@@ -34,10 +26,6 @@ pub const NOTES: &[(&str, &str)] = &[
     (
         "late_outputs",
         "The producer writes what a pass returns into the file of the next one; it was counted to its own pass.",
-    ),
-    (
-        "layout_regrouped",
-        "The same elements in the same order under another shape, for example heads merged into features.",
     ),
     (
         "log_cut_off",
@@ -108,3 +96,16 @@ pub const NOTES: &[(&str, &str)] = &[
         "The content decides what a file is; its extension says something else.",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::NOTES;
+    use crate::diagnose::causes::CAUSES;
+
+    #[test]
+    fn notes_are_in_order_and_no_causes() {
+        assert!(NOTES.is_sorted_by(|a, b| a.0 < b.0));
+        let twice = NOTES.iter().find(|n| CAUSES.iter().any(|c| c.id == n.0));
+        assert_eq!(twice, None);
+    }
+}
