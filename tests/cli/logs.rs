@@ -273,12 +273,12 @@ fn the_shape_above_an_excerpt_is_no_tensor() {
 #[test]
 fn shapes_and_settings_in_a_log_are_no_tensors() {
     let dir = tempfile::tempdir().unwrap();
-    let log = "q_proj shape: [1, 12, 64]\nstep done\nk_proj shape: torch.Size([1, 12, 32])\ncfg heads: [4, 2]\n\
-               v_proj: [[0.5, 1.5]]\no_proj shape: [1, 2]\n";
+    let log = "q_proj shape: [1, 12, 64]\nstep done\nk_proj shape: torch.Size([1, 12, 32])\ncfg heads: [4, 2]\nk_norm shape: [1, 12, 32]\nsome pair: [4, 2]\n\
+               v_proj: [[0.5, 1.5, 2.5, 3.5]]\no_proj shape: [1, 2]\n";
     let path = write(dir.path(), "run.log", log);
     let report = compare(&[&path, &path]);
     let names: Vec<&Value> = report["tensors"].as_array().unwrap().iter().collect();
     assert_eq!(names.len(), 1, "{names:?}");
     assert_eq!(names[0]["reference"]["name"], "v_proj");
-    assert_eq!(names[0]["reference"]["shape"], serde_json::json!([1, 2]));
+    assert_eq!(names[0]["reference"]["shape"], serde_json::json!([1, 4]));
 }

@@ -53,8 +53,7 @@ pub fn label(text: &str) -> Option<String> {
 const SHAPES: &[&str] = &["shape", "size", "sizes", "dims", "dim", "dimensions", "ne"];
 /// Words for other whole numbers that say how something is built.
 const SETTINGS: &[&str] = &[
-    "axes", "axis", "cfg", "config", "heads", "kernel", "layers", "nb", "padding", "perm",
-    "stride", "strides",
+    "axes", "axis", "heads", "kernel", "layers", "nb", "perm", "stride", "strides",
 ];
 /// A longer list of whole numbers is data.
 const LONGEST_LIST: usize = 16;
@@ -77,12 +76,12 @@ pub fn list(before: &str, list: &str) -> Option<List> {
             .split(|c: char| !c.is_alphanumeric())
             .filter(|w| !w.is_empty())
     };
-    if words().last().is_some_and(|w| SHAPES.contains(&w)) {
+    let last = words().last()?;
+    if SHAPES.contains(&last) {
         return Some(List::Shape);
     }
-    words()
-        .any(|w| SETTINGS.contains(&w))
-        .then_some(List::Setting)
+    let setting = SETTINGS.contains(&last) || words().any(|w| w == "cfg" || w == "config");
+    setting.then_some(List::Setting)
 }
 
 /// How many numbers a line `[4, 2]` holds; `None` for anything but a short flat list of whole numbers.
@@ -201,7 +200,10 @@ mod tests {
             ("q_proj.shape: ", "[1, 2]", Some(List::Shape)),
             ("hidden size =", "[64],", Some(List::Shape)),
             ("cfg heads: ", "[4, 2]", Some(List::Setting)),
+            ("cfg rope: ", "[1, 0]", Some(List::Setting)),
             ("input_ids: ", "[1, 2, 3]", None),
+            ("model.layers.0.ids: ", "[1, 2, 3]", None),
+            ("", "[1, 2, 3]", None),
             ("heads: ", "[0.5, 2]", None),
             ("shape: ", "[[1, 2], [3, 4]]", None),
             ("q_reshaped: ", "[1, 2]", None),

@@ -149,14 +149,16 @@ impl<'a> Reader<'a> {
             self.summary(s);
             return;
         }
-        if let Some((Style::Bare, before, at)) = print::start(line)
-            && let Some(said) = label::list(before, &line[at..])
-        {
-            match said {
-                label::List::Shape => self.remember(line),
-                label::List::Setting => self.context = Context::default(),
+        if let Some((Style::Bare, before, at)) = print::start(line) {
+            let list = &line[at..];
+            match label::list(before, list) {
+                Some(label::List::Shape) => return self.remember(line),
+                None if !self.is_of_another(before, list) => {}
+                Some(label::List::Setting) | None => {
+                    self.context = Context::default();
+                    return;
+                }
             }
-            return;
         }
         let entries = self.found.entries.len() as u64;
         if self.start_print(line, ended)
@@ -287,9 +289,6 @@ impl<'a> Reader<'a> {
             return false;
         }
         let (name, shape) = label_and_shape(before);
-        if style == Style::Bare && shape.is_none() && self.is_of_another(&name, &line[at..]) {
-            return false;
-        }
         let mut print = Print::new(style);
         print.shape = shape.or_else(|| self.context.shape.take());
         let alone = name.is_none() && self.context.clean;
@@ -320,7 +319,7 @@ impl<'a> Reader<'a> {
 
     /// A few whole numbers under another name than the shape above, which they do not fill: `[4, 2]` after
     /// `k_proj shape: [1, 12, 32]`.
-    fn is_of_another(&self, name: &Option<String>, list: &str) -> bool {
+    fn is_of_another(&self, before: &str, list: &str) -> bool {
         let (Some(shape), Some(above), Some(count)) = (
             &self.context.shape,
             &self.context.name,
@@ -329,7 +328,8 @@ impl<'a> Reader<'a> {
             return false;
         };
         let fills = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(count);
-        name.as_ref().is_some_and(|name| name != above) && !fills
+        let (name, own) = label_and_shape(before);
+        own.is_none() && !fills && name.is_some_and(|name| name != *above)
     }
 
     /// Gives a line to the open print; `false` when it does not belong there.
