@@ -3,9 +3,11 @@
 //! Every way in which the candidate could be laid out is a `Reading`; where several are possible the data decide, on a
 //! sample of elements. The result is a pair of views: nothing is copied, unless the elements can only be streamed.
 
-use crate::dump::{Guess, Partial, Payload, ReadError, Remark, Tensor, TensorInfo};
+use crate::dtype::DType;
+use crate::dump::{Guess, Partial, Payload, ReadError, ReadErrorKind, Remark, Tensor, TensorInfo};
 use crate::name::Stage;
 use std::collections::BTreeSet;
+use std::io::Read;
 use std::sync::Arc;
 
 /// Two views of equal shape, and what was done to get there.
@@ -35,6 +37,8 @@ struct Reading {
 
 /// Elements looked at to decide between readings.
 const SAMPLE: usize = 2048;
+/// Smaller magnitudes count as this one: f16 has none of them.
+const FAINT: f64 = 1.0 / (1 << 24) as f64;
 /// Another reading than the natural one is taken when it leaves less than this part of the error.
 const CLEARLY: f64 = 0.75;
 
@@ -44,7 +48,7 @@ pub fn align(
     candidate: &Tensor,
     stage: Option<Stage>,
 ) -> Result<Aligned, Misfit> {
-    let (reference, candidate, mut notes) = reread(reference, candidate);
+    let (reference, candidate, mut notes) = reread(reference, candidate)?;
     let (r_shape, c_shape) = (
         reference.info.shape().to_vec(),
         candidate.info.shape().to_vec(),
@@ -113,35 +117,116 @@ fn remark(id: &'static str, message: String) -> Remark {
     }
 }
 
-/// A tensor without a header takes the dtype and shape of its partner when the bytes fit.
-fn reread(reference: &Tensor, candidate: &Tensor) -> (Tensor, Tensor, Vec<Remark>) {
-    let (mut r, mut c) = (reference.clone(), candidate.clone());
+/// A tensor without a header takes the dtype and shape of its partner when the bytes fit, else the type of its own width.
+fn reread(reference: &Tensor, candidate: &Tensor) -> Result<(Tensor, Tensor, Vec<Remark>), Misfit> {
     let mut notes = Vec::new();
-    let mut take = |one: &mut Tensor, other: &Tensor| {
-        if matches!(one.guess, Some(Guess::Size | Guess::Shape | Guess::Bits))
-            && other.guess.is_none()
-            && let Some(again) = one.reread(other.info.dtype(), other.info.shape())
-        {
-            let what = match one.guess {
-                Some(Guess::Bits) => "dtype_from_partner",
-                Some(Guess::Shape) => "shape_from_partner",
-                _ => "headerless",
-            };
-            notes.push(remark(
-                what,
-                format!(
-                    "`{}` does not state its type: read as {} {:?}, like its partner",
-                    one.name,
-                    again.info.dtype(),
-                    again.info.shape()
-                ),
-            ));
-            *one = again;
+    let (c, note) = like_partner(candidate, reference)?;
+    notes.extend(note);
+    let (r, note) = like_partner(reference, &c)?;
+    notes.extend(note);
+    Ok((r, c, notes))
+}
+
+fn like_partner(one: &Tensor, other: &Tensor) -> Result<(Tensor, Option<Remark>), Misfit> {
+    let as_it_is = || Ok((one.clone(), None));
+    let guessed = matches!(one.guess, Some(Guess::Size | Guess::Shape | Guess::Bits));
+    if !guessed || other.guess.is_some() {
+        return as_it_is();
+    }
+    let (found, why) = match one.reread(other.info.dtype(), other.info.shape()) {
+        Some(again) => (Some(again), "like its partner"),
+        None => (
+            by_width(one, other).map_err(Misfit::Unreadable)?,
+            "the shape of its partner and the type of this width whose values lie closest",
+        ),
+    };
+    let Some(again) = found else {
+        return as_it_is();
+    };
+    let (id, what) = match one.guess {
+        Some(Guess::Bits) => ("dtype_from_partner", "type"),
+        Some(Guess::Shape) => ("shape_from_partner", "shape"),
+        _ => ("headerless", "type"),
+    };
+    let message = format!(
+        "`{}` does not state its {what}: read as {} {:?}, {why}",
+        one.name,
+        again.info.dtype(),
+        again.info.shape()
+    );
+    Ok((again, Some(remark(id, message))))
+}
+
+/// Headerless data as the type whose width fits the partner's elements; of several the one with values closest to its.
+fn by_width(one: &Tensor, other: &Tensor) -> Result<Option<Tensor>, ReadError> {
+    use DType::*;
+    if one.guess != Some(Guess::Size) || other.info.is_empty() {
+        return Ok(None);
+    }
+    let width = one.info.byte_extent() / other.info.len() as u64;
+    let types: &[DType] = match (width, other.info.dtype().is_exact()) {
+        (2, false) => &[F16, BF16],
+        (4, false) => &[F32],
+        (8, false) => &[F64],
+        (2, true) => &[I16],
+        (4, true) => &[I32, F32],
+        (8, true) => &[I64, F64],
+        _ => &[],
+    };
+    let mut readings = types
+        .iter()
+        .filter_map(|d| one.reread(*d, other.info.shape()))
+        .collect::<Vec<_>>();
+    if readings.len() < 2 {
+        return Ok(readings.pop());
+    }
+    if statistics_only(other) {
+        return Ok(None);
+    }
+    let spread = magnitudes(&resident(other)?)?;
+    let mut best: Option<(f64, Tensor)> = None;
+    for reading in readings {
+        let far = distance(&magnitudes(&reading)?, &spread);
+        if best.as_ref().is_none_or(|(least, _)| far < *least) {
+            best = Some((far, reading));
+        }
+    }
+    Ok(best.map(|(_, reading)| reading))
+}
+
+/// Binary logarithms of a sample of elements, in order of size: what the wrong type changes and another order of the
+/// elements does not. Infinite and undefined values count as out of all range, what is not known is left out.
+fn magnitudes(t: &Tensor) -> Result<Vec<f64>, ReadError> {
+    let len = t.info.len();
+    let step = (len / SAMPLE).max(1) | 1;
+    let values = match &t.payload {
+        Payload::Partial(known) => known.values.clone(),
+        _ => {
+            let positions: Vec<usize> = (0..len).step_by(step).collect();
+            sample(t, &Reading::whole(&squeeze(t.info.shape())), &positions)?
         }
     };
-    take(&mut c, &r);
-    take(&mut r, &c);
-    (r, c, notes)
+    let mut logs: Vec<f64> = values
+        .into_iter()
+        .map(|v| {
+            if v.is_finite() {
+                v.abs().max(FAINT).log2()
+            } else {
+                f64::from(f32::MAX).log2()
+            }
+        })
+        .collect();
+    logs.sort_by(f64::total_cmp);
+    Ok(logs)
+}
+
+/// Mean distance between two ordered samples, compared at the same parts of both.
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    let at = |list: &[f64], i: usize| list[i * (list.len() - 1) / SAMPLE];
+    if a.is_empty() || b.is_empty() {
+        return 0.0;
+    }
+    (0..=SAMPLE).map(|i| (at(a, i) - at(b, i)).abs()).sum()
 }
 
 fn squeeze(shape: &[usize]) -> Vec<usize> {
@@ -470,9 +555,21 @@ fn resident(t: &Tensor) -> Result<Tensor, ReadError> {
     let Payload::Stream(stream) = &t.payload else {
         return Ok(t.clone());
     };
+    let needs = t.info.byte_extent();
     let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut stream.open()?, &mut bytes)
-        .map_err(|e| ReadError::io(&t.origin.path, e))?;
+    stream
+        .open()?
+        .take(needs)
+        .read_to_end(&mut bytes)
+        .map_err(|e| t.stream_error(e))?;
+    let found = bytes.len() as u64;
+    if found < needs {
+        return Err(t.error(ReadErrorKind::Truncated {
+            what: format!("data of {} {:?} (bytes)", t.info.dtype(), t.info.shape()),
+            needs,
+            found,
+        }));
+    }
     Ok(Tensor {
         payload: Payload::Memory(bytes.into()),
         ..t.clone()

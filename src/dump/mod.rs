@@ -76,7 +76,8 @@ pub enum Guess {
     Size,
     /// From the partner's dtype and shape.
     Partner,
-    /// Printed values without a shape: a flat list, or rows of numbers. The dtype is no guess.
+    /// No shape was stated: printed values in a flat list or in rows, or headerless data of a stated type. The dtype is no
+    /// guess.
     Shape,
     /// The stored dtype is an unsigned integer (or void) that may hold bf16 or f8 bits.
     Bits,

@@ -66,6 +66,8 @@ fn check(path: &str, truth: &Value) {
         );
         let guess = match expected["guess"].as_str() {
             Some("bits") => Some(Guess::Bits),
+            // A type in the file's name is no guess.
+            Some("size") if path == "raw/infix" => Some(Guess::Shape),
             Some("size") => Some(Guess::Size),
             _ => None,
         };
@@ -302,4 +304,79 @@ fn two_files_without_a_type_say_how_they_were_read() {
     let path = path.to_str().unwrap();
     let report = json(&tdiff(&[path, path, "--format", "json"]));
     assert_eq!(report["notes"][0]["id"], "headerless");
+}
+
+/// `x.npy` of f32 beside `x.bin` with the same values as `encode` writes them.
+fn headerless(encode: impl Fn(f32) -> Vec<u8>) -> (tempfile::TempDir, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let values: Vec<f32> = (0..48)
+        .map(|i| ((i * 37 % 48) as f32 - 20.0) / 8.0)
+        .collect();
+    let (r, c) = (dir.path().join("x.npy"), dir.path().join("x.bin"));
+    super::commands::npy(&r, &[3, 16], &values);
+    fs::write(&c, values.into_iter().flat_map(encode).collect::<Vec<u8>>()).unwrap();
+    let [r, c] = [r, c].map(|p| p.to_str().unwrap().to_owned());
+    (dir, r, c)
+}
+
+fn bf16(v: f32) -> Vec<u8> {
+    ((v.to_bits() >> 16) as u16).to_le_bytes().to_vec()
+}
+
+/// Values between 2^-3 and 2^3 with few digits are exact in f16.
+fn f16(v: f32) -> Vec<u8> {
+    let bits = v.to_bits();
+    let small = match v == 0.0 {
+        true => 0,
+        false => ((bits >> 23 & 0xff) - 112) << 10 | (bits >> 13 & 0x3ff),
+    };
+    ((bits >> 16 & 0x8000 | small) as u16)
+        .to_le_bytes()
+        .to_vec()
+}
+
+#[test]
+fn headerless_data_of_any_width_are_read_as_the_type_that_fits_the_partner() {
+    let f64s = |v: f32| f64::from(v).to_le_bytes().to_vec();
+    for (dtype, (_dir, r, c)) in [
+        ("f16", headerless(f16)),
+        ("bf16", headerless(bf16)),
+        ("f64", headerless(f64s)),
+    ] {
+        let report = json(&tdiff(&[&r, &c, "--format", "json", "--all"]));
+        assert_eq!(report["verdict"], "agreed", "{dtype}: {report}");
+        let candidate = &report["tensors"][0]["candidate"];
+        assert_eq!(candidate["dtype"], dtype);
+        assert_eq!(candidate["shape"], serde_json::json!([3, 16]));
+        let notes = report["notes"].as_array().unwrap();
+        let note = notes.iter().find(|n| n["id"] == "headerless").unwrap();
+        let message = note["message"].as_str().unwrap();
+        assert!(
+            message.contains(&format!("read as {dtype} [3, 16]")),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_type_that_was_given_is_not_taken_from_the_partner() {
+    let (_dir, r, c) = headerless(|v| v.to_le_bytes().to_vec());
+    let read = |dtype: &str| {
+        json(&tdiff(&[
+            &r, &c, "--dtype", dtype, "--format", "json", "--all",
+        ]))
+    };
+    let report = read("f32");
+    assert_eq!(report["verdict"], "agreed");
+    assert_eq!(
+        report["tensors"][0]["candidate"]["shape"],
+        serde_json::json!([3, 16])
+    );
+    // As many elements, of another type.
+    let report = read("i32");
+    assert_eq!(report["tensors"][0]["candidate"]["dtype"], "i32");
+    assert_eq!(report["verdict"], "diverged");
+    let report = read("f64");
+    assert_eq!(report["tensors"][0]["status"], "incomparable", "{report}");
+    assert_eq!(report["tensors"][0]["candidate"]["dtype"], "f64");
 }

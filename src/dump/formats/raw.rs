@@ -123,7 +123,11 @@ fn understand(
             return Err(ReadError::malformed(path, fact));
         }
         let info = TensorInfo::new(dtype, vec![(bytes / size) as usize]).map_err(overflow)?;
-        return Ok((info, Some(Guess::Size)));
+        let guess = match said.dtype {
+            Some(_) => Guess::Shape,
+            None => Guess::Size,
+        };
+        return Ok((info, Some(guess)));
     };
     let count = TensorInfo::new(DType::U8, shape.clone())
         .map_err(overflow)?
