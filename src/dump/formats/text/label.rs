@@ -76,7 +76,7 @@ pub fn list(before: &str, list: &str) -> Option<List> {
             .split(|c: char| !c.is_alphanumeric())
             .filter(|w| !w.is_empty())
     };
-    let last = words().last()?;
+    let last = words().next_back()?;
     if SHAPES.contains(&last) {
         return Some(List::Shape);
     }
