@@ -122,6 +122,11 @@ pub fn localise(
 }
 
 impl Localisation {
+    /// What diverges and is no origin: it may only have inherited its error.
+    pub fn behind(&self) -> impl Iterator<Item = usize> {
+        (0..self.diverged.len()).filter(|&i| self.diverged[i] && !self.origin[i])
+    }
+
     /// The first propagating origin, else the first origin.
     pub fn first(&self) -> Option<usize> {
         let origins = || {

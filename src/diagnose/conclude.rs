@@ -99,8 +99,7 @@ fn unexplained(pair: &Pair) -> Diagnosis {
 
 /// Independent faults behind the first: laws use each side's own inputs, so inherited error does not hide them.
 fn further(scene: &Scene<'_>, found: &Localisation, out: &mut Vec<Diagnosis>) {
-    let behind = (0..scene.pairs.len()).filter(|&i| found.diverged[i] && !found.origin[i]);
-    let behind: Vec<usize> = behind.take(FURTHER).collect();
+    let behind: Vec<usize> = found.behind().take(FURTHER).collect();
     let broken = at_all(scene, &behind, |i| lawful(scene, i, found.bound[i]));
     for (i, broken) in behind.into_iter().zip(broken) {
         for s in broken {

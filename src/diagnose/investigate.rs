@@ -119,8 +119,8 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
     };
     let diagnosis = conclude(&scene, &localisation, graph, &suspicions);
     known.notes.extend(sampled_note(&scene));
-    let behind = (0..pairs.len()).filter(|&i| localisation.diverged[i] && !localisation.origin[i]);
-    untested.extend(behind.skip(FURTHER).map(|i| pairs[i].key.to_string()));
+    let behind = localisation.behind().skip(FURTHER);
+    untested.extend(behind.map(|i| pairs[i].key.to_string()));
     known.notes.extend(untested_note(untested));
     Conclusion {
         localisation,

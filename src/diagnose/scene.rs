@@ -1,6 +1,7 @@
 //! Both dumps as arrays in canonical axes, for the relations and laws: loaded when asked for, cut to a sample when large,
 //! forgotten when others need the room.
 
+use super::dot::distance;
 use super::fused::Cut;
 use crate::dump::{Payload, Tensor, TensorInfo};
 use crate::name::{Key, Stage};
@@ -464,34 +465,6 @@ impl Array {
 
     /// ‖self − other‖ / ‖other‖ over places finite on both sides; 1 when nothing can be compared.
     pub fn distance(&self, other: &Array) -> f64 {
-        if self.data.len() != other.data.len() {
-            return 1.0;
-        }
-        let squares = |a: f64, b: f64| {
-            let known = a.is_finite() & b.is_finite();
-            let of = |x: f64| if known { x * x } else { 0.0 };
-            (of(a - b), of(b))
-        };
-        let (mut diffs, mut norms) = ([0.0; 8], [0.0; 8]);
-        let (heads, tail) = self.data.as_chunks::<8>();
-        let (others, rest) = other.data.as_chunks::<8>();
-        for (a, b) in heads.iter().zip(others) {
-            for i in 0..8 {
-                let (d, n) = squares(a[i], b[i]);
-                diffs[i] += d;
-                norms[i] += n;
-            }
-        }
-        let (mut diff, mut norm) = (diffs.iter().sum::<f64>(), norms.iter().sum::<f64>());
-        for (a, b) in tail.iter().zip(rest) {
-            let (d, n) = squares(*a, *b);
-            diff += d;
-            norm += n;
-        }
-        if norm > 0.0 {
-            (diff / norm).sqrt()
-        } else {
-            1.0
-        }
+        distance(&self.data, &other.data)
     }
 }

@@ -2,7 +2,7 @@
 
 mod stages;
 
-use super::{Diagnosis, Outcome, Report, Reporter, Style};
+use super::{Diagnosis, Outcome, Report, Reporter, Style, text};
 use std::io::{self, Write};
 
 pub struct Table;
@@ -41,23 +41,18 @@ impl Page<'_> {
     fn verdict(&self, out: &mut dyn Write) -> io::Result<()> {
         let r = self.report;
         let c = &r.counts;
-        let agreed = c.compared - c.diverged.min(c.compared);
-        let word = r.verdict.name();
+        let name = r.verdict.name();
         let color = match r.verdict {
             Outcome::Agreed => "32",
             Outcome::Diverged => "31",
             Outcome::Incomplete | Outcome::Unreadable => "33",
         };
         let word = if self.style.color {
-            format!("\x1b[1;{color}m{word}\x1b[0m")
+            format!("\x1b[1;{color}m{name}\x1b[0m")
         } else {
-            word.to_owned()
+            name.to_owned()
         };
-        let place = match (&r.first_divergence, r.verdict) {
-            (Some(f), _) => format!(" first at {}", f.key),
-            _ => String::new(),
-        };
-        let mut facts = vec![format!("{agreed} of {} compared tensors agree", c.compared)];
+        let mut facts = vec![text::verdict(r).replacen(name, &word, 1)];
         let counted = [
             (c.incomparable, "not comparable"),
             (c.unreadable, "unreadable"),
@@ -70,7 +65,7 @@ impl Page<'_> {
                 .filter(|(n, _)| *n > 0)
                 .map(|(n, what)| format!("{n} {what}")),
         );
-        let line = format!("{word}{place}: {}", facts.join(", "));
+        let line = facts.join(", ");
         for (i, line) in wrap(&line, usize::from(self.style.width).max(40))
             .into_iter()
             .enumerate()

@@ -138,3 +138,24 @@ fn every_instruction_set_gives_the_bits_of_the_baseline_and_what_the_plain_loop_
     check::<F64>(|x| f64::from(x).to_le_bytes());
     check::<Decoded>(f64::from);
 }
+
+#[test]
+fn every_half_precision_number_is_read_as_it_is_on_every_instruction_set() {
+    let limits = Limits {
+        atol: 0.0,
+        rtol: 0.0,
+        mixed: 0.0,
+    };
+    for bits in 0..=u16::MAX {
+        let stored = [bits.to_le_bytes(); LANES];
+        let value = half::f16::from_bits(bits).to_f64();
+        for isa in Isa::ALL {
+            let sums = pass::<true, F16>(isa, &stored, &stored, limits);
+            if value.is_finite() {
+                assert_eq!(sums.r.min.to_bits(), value.to_bits(), "{isa:?} {bits:#x}");
+            } else {
+                assert_eq!(sums.count, 0, "{isa:?} {bits:#x}");
+            }
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! What a hypothesis leaves of a difference, and when that is enough to name it.
 
+pub use crate::diagnose::dot::distance;
+
 /// Relative errors under the reference's law (`before`) and under the hypothesis (`after`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Trial {
@@ -41,27 +43,6 @@ pub fn short(x: f64) -> String {
     }
     let text = format!("{x:.1e}");
     text.replace(".0e", "e")
-}
-
-/// ‖a − b‖ / ‖b‖; 1 when nothing can be compared.
-pub fn distance(a: &[f64], b: &[f64]) -> f64 {
-    if a.len() != b.len() {
-        return 1.0;
-    }
-    let (mut diff, mut norm) = (0.0, 0.0);
-    for (x, y) in a
-        .iter()
-        .zip(b)
-        .filter(|(x, y)| x.is_finite() && y.is_finite())
-    {
-        diff += (x - y) * (x - y);
-        norm += y * y;
-    }
-    if norm > 0.0 {
-        (diff / norm).sqrt()
-    } else {
-        1.0
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{Page, wrap};
 use crate::report::real::{Real, short};
-use crate::report::text::shape_of;
+use crate::report::text::{self, shape_of};
 use crate::report::{Row, RowSide, SideStats, Status};
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ContentArrangement, Table as Grid, presets,
@@ -265,9 +265,7 @@ fn is_compared(row: &Row) -> bool {
 }
 
 fn metric(row: &Row, id: &str) -> String {
-    match row.metrics.get(id) {
-        Some(Value::Number(n)) => n.as_f64().map_or("–".into(), short),
-        Some(Value::String(s)) => s.clone(),
-        _ => "–".into(),
-    }
+    Some(text::metric(row, id))
+        .filter(|figure| !figure.is_empty())
+        .unwrap_or_else(|| "–".into())
 }

@@ -1,5 +1,6 @@
 //! Token ids read off a tied output head: logits = final_norm · Eᵀ, so the column of id v is final_norm · E[v].
 
+use crate::diagnose::dot::dot;
 use crate::diagnose::{Array, Site};
 use crate::name::Stage;
 
@@ -26,8 +27,7 @@ impl Head {
 
     /// final_norm · row: what the column of the row's id is in a tied model, up to a constant factor.
     pub fn column(&self, row: &[f64]) -> Vec<f64> {
-        let dot = |x: &[f64]| x.iter().zip(row).map(|(a, b)| a * b).sum();
-        self.norm.rows().take(TOKENS).map(dot).collect()
+        self.norm.rows().take(TOKENS).map(|x| dot(x, row)).collect()
     }
 
     /// The id whose column is `column` times a constant, with the relative error left.
