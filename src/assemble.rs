@@ -1,6 +1,6 @@
 //! Facts, verdicts and causes become the report.
 
-use crate::compare::metric::METRICS;
+use crate::compare::metric::{METRICS, Metric};
 use crate::compare::{self, PairStats};
 use crate::config::Config;
 use crate::diagnose::Conclusion;
@@ -10,11 +10,15 @@ use crate::localise::Graph;
 use crate::pairs::{Outcome, Pair};
 use crate::report::real::short;
 use crate::report::{
-    self, Counts, Element, FirstDivergence, Grade, Note, Real, Report, Row, RowSide, SideInfo,
-    SideStats, Status,
+    self, Counts, Element, FirstDivergence, Grade, Metrics, Note, Real, Report, Row, RowSide,
+    SideInfo, SideStats, Status,
 };
 use crate::sides::Sides;
-use serde_json::{Map, Value, json};
+use crate::threads;
+use std::sync::Arc;
+
+/// Fewer rows than this are not worth a second thread.
+const FEW: usize = 256;
 
 /// What the pipeline knows when it is done.
 pub struct Results<'a> {
@@ -31,7 +35,8 @@ pub struct Results<'a> {
 impl Results<'_> {
     /// Puts the report together.
     pub fn report(self) -> Report {
-        let tensors: Vec<Row> = (0..self.pairs.len()).map(|i| self.row(i)).collect();
+        let places: Vec<usize> = (0..self.pairs.len()).collect();
+        let tensors: Vec<Row> = threads::map(&places, FEW, |&i| self.row(i));
         let counts = count(&tensors);
         let first = self.conclusion.localisation.first();
         let origin = |i: &usize| self.conclusion.localisation.origin[*i];
@@ -75,7 +80,7 @@ impl Results<'_> {
 
     fn first_divergence(&self, i: usize) -> FirstDivergence {
         let pair = &self.pairs[i];
-        let name = |t: &Option<Tensor>| t.as_ref().map(|t| t.name.clone());
+        let name = |t: &Option<Arc<Tensor>>| t.as_ref().map(|t| t.name.clone());
         let found = &self.conclusion.localisation;
         let agreeing = self.graph.parents[i]
             .iter()
@@ -99,7 +104,7 @@ impl Results<'_> {
         let (status, reason) = self.status(i);
         let stats = pair.stats();
         let sides = pair.aligned.as_ref();
-        let side = |original: &Option<Tensor>,
+        let side = |original: &Option<Arc<Tensor>>,
                     aligned: Option<&Tensor>,
                     facts: Option<&compare::Side>,
                     printed: Option<&PrintedStats>| {
@@ -117,13 +122,13 @@ impl Results<'_> {
             stage: pair.key.stage.map(|s| s.to_string()),
             reference: side(
                 &pair.reference,
-                sides.map(|s| &s.0),
+                sides.map(|s| &*s.0),
                 stats.map(|s| &s.reference),
                 printed_r,
             ),
             candidate: side(
                 &pair.candidate,
-                sides.map(|s| &s.1),
+                sides.map(|s| &*s.1),
                 stats.map(|s| &s.candidate),
                 printed_c,
             ),
@@ -226,12 +231,9 @@ fn worst(pair: &Pair) -> Option<Element> {
     Some(Element::new(&at, r.info.shape()))
 }
 
-fn metrics(stats: Option<&PairStats>) -> Map<String, Value> {
-    let number = |x: Option<f64>| x.map_or(Value::Null, |x| json!(Real(x)));
-    METRICS
-        .iter()
-        .map(|m| (m.id.to_owned(), number(stats.and_then(|s| (m.value)(s)))))
-        .collect()
+fn metrics(stats: Option<&PairStats>) -> Metrics {
+    let value = |m: &Metric| stats.and_then(|s| (m.value)(s)).map(Real);
+    Metrics(METRICS.iter().map(value).collect())
 }
 
 fn row_side(

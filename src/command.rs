@@ -59,11 +59,11 @@ pub fn execute(
             view,
             outputs,
         } => {
-            threads(&view)?;
+            threads(&view);
             compare(&config, &view, &outputs, terminal, out, err)
         }
         Request::Pairs { config, view } => {
-            threads(&view)?;
+            threads(&view);
             crate::report::pairs::write(&plan(&config)?, &view.format, out)?;
             Ok(0)
         }
@@ -73,7 +73,7 @@ pub fn execute(
             json,
             view,
         } => {
-            threads(&view)?;
+            threads(&view);
             crate::stats::execute(&paths, &hints, json, &terminal.style(&view), out, err)
         }
         Request::Check {
@@ -82,7 +82,7 @@ pub fn execute(
             json,
             view,
         } => {
-            threads(&view)?;
+            threads(&view);
             crate::check::execute(&path, &hints, json, &terminal.style(&view), out)
         }
         Request::Explain { id, view } => {
@@ -95,11 +95,10 @@ pub fn execute(
     }
 }
 
-fn threads(view: &View) -> Result<()> {
-    let builder = rayon::ThreadPoolBuilder::new().num_threads(view.threads.unwrap_or(0));
-    // a second call in one process keeps the first pool
-    let _ = builder.build_global();
-    Ok(())
+fn threads(view: &View) {
+    if let Some(threads) = view.threads {
+        crate::threads::limit(threads);
+    }
 }
 
 fn compare(

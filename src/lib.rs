@@ -36,3 +36,4 @@ pub mod run;
 pub mod sides;
 pub mod stats;
 mod sums;
+pub mod threads;

@@ -12,18 +12,23 @@ use crate::judge::usual_tolerance;
 use crate::localise::Graph;
 use crate::name::{Flow, Key, Stage};
 use crate::sums;
-use rayon::prelude::*;
+use crate::threads;
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Fewer pairs than this are not worth a second thread before their elements are read.
+const FEW: usize = 64;
 
 /// One place in the pipeline, with what each side has there.
 #[derive(Debug)]
 pub struct Pair {
     pub key: Key,
     /// As dumped.
-    pub reference: Option<Tensor>,
-    pub candidate: Option<Tensor>,
+    pub reference: Option<Arc<Tensor>>,
+    pub candidate: Option<Arc<Tensor>>,
     /// Both sides as views of one logical shape, where that is possible.
-    pub aligned: Option<(Tensor, Tensor)>,
+    pub aligned: Option<(Arc<Tensor>, Arc<Tensor>)>,
     pub outcome: Outcome,
     /// For logits: what the distributions say.
     pub logits: Option<Logits>,
@@ -101,13 +106,14 @@ impl Pair {
             Ok(mut found) => match heads::undo(&self.key, &found.reference, &found.candidate) {
                 Ok(undone) => {
                     if let Some(undone) = undone {
-                        (found.reference, found.candidate) = (undone.reference, undone.candidate);
+                        found.reference = Cow::Owned(undone.reference);
+                        found.candidate = Cow::Owned(undone.candidate);
                         found.notes.push(undone.remark);
                     }
                     found
                         .notes
                         .extend(headerless(&found.reference, &found.candidate));
-                    self.aligned = Some((found.reference, found.candidate));
+                    self.aligned = Some((shared(r, found.reference), shared(c, found.candidate)));
                     found.notes
                 }
                 Err(error) => {
@@ -149,6 +155,14 @@ impl Pair {
     }
 }
 
+/// The view of a tensor, which may be the tensor itself.
+fn shared(tensor: &Arc<Tensor>, view: Cow<'_, Tensor>) -> Arc<Tensor> {
+    match view {
+        Cow::Borrowed(_) => Arc::clone(tensor),
+        Cow::Owned(view) => Arc::new(view),
+    }
+}
+
 /// Two files that state nothing: no partner tells the type.
 fn headerless(reference: &Tensor, candidate: &Tensor) -> Option<Remark> {
     let guessed = |t: &Tensor| t.guess == Some(Guess::Size);
@@ -167,7 +181,7 @@ fn headerless(reference: &Tensor, candidate: &Tensor) -> Option<Remark> {
 
 /// Aligns all pairs; remarks come back in the order of the pairs, with their keys.
 pub fn align_all(pairs: &mut [Pair]) -> Vec<(String, Remark)> {
-    let remarks: Vec<Vec<Remark>> = pairs.par_iter_mut().map(Pair::align).collect();
+    let remarks: Vec<Vec<Remark>> = threads::map_mut(pairs, FEW, Pair::align);
     let keyed = pairs
         .iter()
         .zip(remarks)
@@ -205,7 +219,7 @@ pub fn compare_all(
         let results = compare(&jobs, progress)
             .into_iter()
             .map(|result| match result {
-                Ok(stats) => Outcome::Compared(Box::new(stats)),
+                Ok(stats) => Outcome::Compared(stats),
                 Err(error) => Outcome::Unreadable((&error).into()),
             });
         let summaries = pairs
@@ -218,7 +232,7 @@ pub fn compare_all(
     for (i, outcome) in compared {
         pairs[i].outcome = outcome;
     }
-    pairs.par_iter_mut().for_each(Pair::compare_sums);
+    threads::map_mut(pairs, FEW, Pair::compare_sums);
     for pair in pairs
         .iter_mut()
         .filter(|p| p.key.stage == Some(Stage::Logits) && p.stats().is_some())

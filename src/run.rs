@@ -9,6 +9,7 @@ use crate::name::{Item, order, pair};
 use crate::pairs::{Outcome, Pair, align_all, compare_all, graph};
 use crate::report::{Note, Report};
 use crate::sides::{Selection, Side, Sides, Slot, note};
+use crate::threads;
 use anyhow::{Result, bail};
 
 /// What is worth a progress line.
@@ -54,7 +55,7 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
     notes.extend(missing_notes(&pairs, config));
     notes.extend(lost_notes(&pairs));
     notes.extend(partial_note(&pairs));
-    Ok(Results {
+    let report = Results {
         config,
         sides: &sides,
         pairs: &pairs,
@@ -64,8 +65,13 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
         order,
         notes,
     }
-    .report())
+    .report();
+    threads::aside(pairs.len(), MANY, move || drop((sides, pairs)));
+    Ok(report)
 }
+
+/// To close and free the tensors of so many pairs takes as long as to write their rows.
+const MANY: usize = 1000;
 
 /// How the names of both sides were understood: pairs in pipeline order, nothing compared yet.
 #[derive(Debug)]

@@ -7,7 +7,9 @@ use crate::pairs::{Lost, Outcome, Pair};
 use crate::report::Note;
 use anyhow::{Context, Result, anyhow, bail};
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The opened dumps.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub struct Sides {
 pub struct Side {
     pub path: PathBuf,
     pub tag: Option<String>,
-    pub tensors: Vec<Tensor>,
+    pub tensors: Vec<Arc<Tensor>>,
     pub unreadable: Vec<ReadError>,
     /// Files that are no tensors.
     pub ignored: Vec<PathBuf>,
@@ -87,7 +89,7 @@ impl From<Dump> for Side {
         Side {
             path: dump.root,
             tag: None,
-            tensors: dump.tensors,
+            tensors: dump.tensors.into_iter().map(Arc::new).collect(),
             unreadable: dump.unreadable,
             ignored: dump.ignored,
             remarks: dump.notes,
@@ -153,7 +155,7 @@ fn split(dump: Dump, options: Options) -> Result<Sides> {
     let pick = |indices: &[usize]| {
         indices
             .iter()
-            .map(|&i| dump.tensors[i].clone())
+            .map(|&i| Arc::new(dump.tensors[i].clone()))
             .collect::<Vec<_>>()
     };
     let (r, c) = (pick(&reference), pick(&candidate));
@@ -212,10 +214,11 @@ fn name_options(config: &Config) -> Result<Options> {
 }
 
 /// What the names module needs to know of each tensor.
-fn entries(tensors: &[Tensor]) -> Vec<Entry<'_>> {
+fn entries<T: Borrow<Tensor>>(tensors: &[T]) -> Vec<Entry<'_>> {
     tensors
         .iter()
         .map(|t| {
+            let t = t.borrow();
             let stated = !matches!(t.guess, Some(Guess::Size | Guess::Shape))
                 && !matches!(t.payload, Payload::Statistics);
             Entry {

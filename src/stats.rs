@@ -6,9 +6,9 @@ use crate::pairs::Lost;
 use crate::report::real::short;
 use crate::report::{Real, Style};
 use crate::sides::nothing_found;
+use crate::threads;
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
-use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::PathBuf;
@@ -35,10 +35,8 @@ pub fn execute(
         }
         tensors.extend(dump.tensors);
     }
-    let summaries: Vec<Result<Summary, Lost>> = tensors
-        .par_iter()
-        .map(|t| summary(t).map_err(|e| Lost::from(&e)))
-        .collect();
+    let summaries: Vec<Result<Summary, Lost>> =
+        threads::map(&tensors, 2, |t| summary(t).map_err(|e| Lost::from(&e)));
     let mut read = Vec::new();
     for (tensor, summary) in tensors.iter().zip(summaries) {
         match summary {

@@ -85,7 +85,9 @@ impl Facts {
             || sums.d_max > self.max_abs
             || (setting.positions.is_permuted() && sums.d_max == self.max_abs && sums.d_max > 0.0)
         {
-            let found = r.iter().zip(c).enumerate().filter_map(|(i, (r, c))| {
+            let start = kernel::first_apart::<E>(isa, r, c, sums.d_max);
+            let rest = r.iter().zip(c).enumerate().skip(start);
+            let found = rest.filter_map(|(i, (r, c))| {
                 let (r, c) = (E::value(*r), E::value(*c));
                 ((c - r).abs() == sums.d_max).then(|| setting.place(at + i as u64, r, c))
             });

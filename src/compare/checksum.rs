@@ -88,11 +88,11 @@ fn hash(
 
 /// Reads the whole member of a tensor in an archive and verifies its checksum.
 pub fn verify_member(tensor: &Tensor) -> Result<(), ReadError> {
-    let (Some(stated), Payload::File { path, .. }) = (stated(tensor), &tensor.payload) else {
+    let (Some(stated), Payload::File { file, .. }) = (stated(tensor), &tensor.payload) else {
         return Ok(());
     };
     let mut crc = Hasher::new();
-    let file = open_file(tensor, path)?;
+    let file = open_file(tensor, file)?;
     let member = stated.start..stated.start + stated.len;
     hash(tensor, &file, member, &mut crc)?;
     verify(tensor, stated, crc)

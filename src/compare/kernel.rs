@@ -18,7 +18,7 @@ mod again;
 #[cfg(test)]
 mod tests;
 
-pub use again::{centred, max_mixed, odd};
+pub use again::{centred, first_apart, max_mixed, odd};
 
 use super::simd::{Arithmetic, LANES, Simd, Vector};
 

@@ -6,15 +6,16 @@
 use crate::dtype::DType;
 use crate::dump::{Guess, Partial, Payload, ReadError, ReadErrorKind, Remark, Tensor, TensorInfo};
 use crate::name::Stage;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
 /// Two views of equal shape, and what was done to get there.
 #[derive(Debug)]
-pub struct Aligned {
-    pub reference: Tensor,
-    pub candidate: Tensor,
+pub struct Aligned<'a> {
+    pub reference: Cow<'a, Tensor>,
+    pub candidate: Cow<'a, Tensor>,
     pub notes: Vec<Remark>,
 }
 
@@ -43,23 +44,28 @@ const FAINT: f64 = 1.0 / (1 << 24) as f64;
 const CLEARLY: f64 = 0.75;
 
 /// Aligns a pair; `stage` tells which axes may be padded.
-pub fn align(
-    reference: &Tensor,
-    candidate: &Tensor,
+pub fn align<'a>(
+    reference: &'a Tensor,
+    candidate: &'a Tensor,
     stage: Option<Stage>,
-) -> Result<Aligned, Misfit> {
-    let (reference, candidate, mut notes) = reread(reference, candidate)?;
-    let (r_shape, c_shape) = (
-        reference.info.shape().to_vec(),
-        candidate.info.shape().to_vec(),
-    );
-    if statistics_only(&reference) || statistics_only(&candidate) || r_shape == c_shape {
+) -> Result<Aligned<'a>, Misfit> {
+    let Aligned {
+        reference,
+        candidate,
+        mut notes,
+    } = reread(reference, candidate)?;
+    let alike = reference.info.shape() == candidate.info.shape();
+    if statistics_only(&reference) || statistics_only(&candidate) || alike {
         return Ok(Aligned {
             reference,
             candidate,
             notes,
         });
     }
+    let (r_shape, c_shape) = (
+        reference.info.shape().to_vec(),
+        candidate.info.shape().to_vec(),
+    );
     let (r_box, c_box) = (squeeze(&r_shape), squeeze(&c_shape));
     if r_box == c_box {
         // axes of length 1 only: the longer spelling is kept for both
@@ -118,17 +124,24 @@ fn remark(id: &'static str, message: String) -> Remark {
 }
 
 /// A tensor without a header takes the dtype and shape of its partner when the bytes fit, else the type of its own width.
-fn reread(reference: &Tensor, candidate: &Tensor) -> Result<(Tensor, Tensor, Vec<Remark>), Misfit> {
+fn reread<'a>(reference: &'a Tensor, candidate: &'a Tensor) -> Result<Aligned<'a>, Misfit> {
     let mut notes = Vec::new();
     let (c, note) = like_partner(candidate, reference)?;
     notes.extend(note);
     let (r, note) = like_partner(reference, &c)?;
     notes.extend(note);
-    Ok((r, c, notes))
+    Ok(Aligned {
+        reference: r,
+        candidate: c,
+        notes,
+    })
 }
 
-fn like_partner(one: &Tensor, other: &Tensor) -> Result<(Tensor, Option<Remark>), Misfit> {
-    let as_it_is = || Ok((one.clone(), None));
+fn like_partner<'a>(
+    one: &'a Tensor,
+    other: &Tensor,
+) -> Result<(Cow<'a, Tensor>, Option<Remark>), Misfit> {
+    let as_it_is = || Ok((Cow::Borrowed(one), None));
     let guessed = matches!(one.guess, Some(Guess::Size | Guess::Shape | Guess::Bits));
     if !guessed || other.guess.is_some() {
         return as_it_is();
@@ -154,7 +167,7 @@ fn like_partner(one: &Tensor, other: &Tensor) -> Result<(Tensor, Option<Remark>)
         again.info.dtype(),
         again.info.shape()
     );
-    Ok((again, Some(remark(id, message))))
+    Ok((Cow::Owned(again), Some(remark(id, message))))
 }
 
 /// Headerless data as the type whose width fits the partner's elements; of several the one with values closest to its.
@@ -583,12 +596,12 @@ fn views(
     reading_c: &Reading,
     shape: &[usize],
     notes: Vec<Remark>,
-) -> Result<Aligned, Misfit> {
+) -> Result<Aligned<'static>, Misfit> {
     let reference = view(r, reading_r, shape)?;
     let candidate = view(c, reading_c, shape)?;
     Ok(Aligned {
-        reference,
-        candidate,
+        reference: Cow::Owned(reference),
+        candidate: Cow::Owned(candidate),
         notes,
     })
 }
@@ -618,12 +631,12 @@ fn view(t: &Tensor, reading: &Reading, shape: &[usize]) -> Result<Tensor, Misfit
     let size = t.info.dtype().size();
     let payload = match &t.payload {
         Payload::File {
-            path,
+            file,
             offset,
             big_endian,
             crc,
         } => Payload::File {
-            path: path.clone(),
+            file: file.clone(),
             offset: offset + (first * size) as u64,
             big_endian: *big_endian,
             crc: *crc,

@@ -160,7 +160,7 @@ fn in_parts(t: &Tensor) -> bool {
 /// `n` rows from `first` on.
 fn part(t: &Tensor, first: usize, n: usize, width: usize) -> Result<Vec<f64>, ReadError> {
     let Payload::File {
-        path,
+        file,
         offset,
         big_endian,
         ..
@@ -176,7 +176,7 @@ fn part(t: &Tensor, first: usize, n: usize, width: usize) -> Result<Vec<f64>, Re
     }
     let offset = offset + (first * width * t.info.dtype().size()) as u64;
     let payload = Payload::File {
-        path: path.clone(),
+        file: file.clone(),
         offset,
         big_endian: *big_endian,
         crc: None,

@@ -141,13 +141,13 @@ pub struct Resources {
 /// Compares every job in parallel, with the same result at any number of threads. `progress` is told the bytes read since
 /// it was last called; it is called from every thread.
 ///
-/// Threads are those of the current rayon pool. An error of one job leaves the others alone.
+/// An error of one job leaves the others alone.
 pub fn compare(
     jobs: &[Job<'_>],
     progress: &(dyn Fn(u64) + Sync),
-) -> Vec<Result<PairStats, ReadError>> {
+) -> Vec<Result<Box<PairStats>, ReadError>> {
     let resources = Resources {
-        threads: rayon::current_num_threads(),
+        threads: crate::threads::count(),
         isa: Isa::detect(),
     };
     compare_with(jobs, resources, progress)
@@ -158,7 +158,7 @@ pub fn compare_with(
     jobs: &[Job<'_>],
     resources: Resources,
     progress: &(dyn Fn(u64) + Sync),
-) -> Vec<Result<PairStats, ReadError>> {
+) -> Vec<Result<Box<PairStats>, ReadError>> {
     work::run(jobs, resources.threads, resources.isa, progress)
 }
 

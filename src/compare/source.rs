@@ -2,7 +2,7 @@
 
 use super::gather::{Gather, Storage};
 use crate::dtype::DType;
-use crate::dump::{Payload, ReadError, Tensor};
+use crate::dump::{DiskFile, Payload, ReadError, Tensor};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
@@ -154,12 +154,12 @@ impl Source<'_> {
 pub fn storage(tensor: &Tensor) -> Result<Storage<'_>, ReadError> {
     match &tensor.payload {
         Payload::File {
-            path,
+            file,
             offset,
             big_endian,
             ..
         } => Ok(Storage::File {
-            file: open_file(tensor, path)?,
+            file: open_file(tensor, file)?,
             offset: *offset,
             big_endian: *big_endian,
         }),
@@ -206,16 +206,14 @@ pub fn read_at(tensor: &Tensor, file: &File, from: u64, out: &mut [u8]) -> Resul
 /// The file of a tensor that lies in one, open.
 pub fn file_of(tensor: &Tensor) -> Result<Option<Arc<File>>, ReadError> {
     match &tensor.payload {
-        Payload::File { path, .. } => open_file(tensor, path).map(Some),
+        Payload::File { file, .. } => open_file(tensor, file).map(Some),
         _ => Ok(None),
     }
 }
 
 /// Opens the file of a payload.
-pub fn open_file(tensor: &Tensor, path: &std::path::Path) -> Result<Arc<File>, ReadError> {
-    File::open(path)
-        .map(Arc::new)
-        .map_err(|e| from_io(tensor, e))
+pub fn open_file(tensor: &Tensor, file: &DiskFile) -> Result<Arc<File>, ReadError> {
+    file.open().map_err(|e| from_io(tensor, e))
 }
 
 fn truncated(tensor: &Tensor, found: u64) -> ReadError {

@@ -12,7 +12,7 @@ use super::piece::RANGE;
 use super::source::{Buffer, CHUNK_BYTES, Source, file_of, located};
 use crate::dtype::DType;
 use crate::dump::{Payload, ReadError, Tensor};
-use rayon::prelude::*;
+use crate::threads;
 
 /// What is known of one tensor's values; figures are over the finite ones and `None` where there are none.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,7 +62,7 @@ const ENDS: usize = 4;
 /// Up to this many elements quantiles are exact; of more, this many at most are looked at.
 const SAMPLE: u64 = 1 << 20;
 
-/// Summarises the known elements of a tensor in one pass, on the threads of the current rayon pool.
+/// Summarises the known elements of a tensor in one pass.
 ///
 /// `Err` when it cannot be read, or when only statistics of it are known.
 pub fn summarise(tensor: &Tensor) -> Result<Summary, ReadError> {
@@ -85,9 +85,10 @@ pub fn summarise(tensor: &Tensor) -> Result<Summary, ReadError> {
         }
         Payload::File { .. } | Payload::Memory(_) => {
             checksum::verify_member(tensor)?;
-            ranges(tensor)
-                .into_par_iter()
-                .map(|range| Part::read(tensor, &mut open(tensor)?, range))
+            let ranges: Vec<u64> = ranges(tensor).collect();
+            let part = |range: &u64| Part::read(tensor, &mut open(tensor)?, *range);
+            threads::map(&ranges, 2, part)
+                .into_iter()
                 .collect::<Result<Vec<_>, _>>()?
         }
     };

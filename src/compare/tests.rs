@@ -53,7 +53,9 @@ fn try_with(
         candidate,
         tolerance: TOLERANCE,
     };
-    compare_with(&[job], resources, &|_| {}).remove(0)
+    compare_with(&[job], resources, &|_| {})
+        .remove(0)
+        .map(|stats| *stats)
 }
 
 fn one(reference: &Tensor, candidate: &Tensor) -> PairStats {
@@ -259,7 +261,7 @@ fn in_file(
     file.write_all(bytes).unwrap();
     file.write_all(b"the next member").unwrap();
     let payload = Payload::File {
-        path: file.path().into(),
+        file: file.path().into(),
         offset: 17 + head.len() as u64,
         big_endian: false,
         crc: crc.map(|crc32| Crc {
@@ -622,7 +624,7 @@ fn one_unreadable_pair_leaves_the_others_alone() {
     let (r, c) = pair(100);
     let (r, c) = (vector(DType::F32, &r), vector(DType::F32, &c));
     let payload = Payload::File {
-        path: std::path::Path::new("/nowhere/x.npy").into(),
+        file: std::path::Path::new("/nowhere/x.npy").into(),
         offset: 0,
         big_endian: false,
         crc: None,

@@ -18,6 +18,11 @@ const BATCH_PAIRS: usize = 32;
 /// Less than this is not worth a second thread.
 const ALONE_BYTES: u64 = 1 << 20;
 
+/// The facts of a pair.
+pub type Done = Result<Box<PairStats>, ReadError>;
+/// Those of a piece of a pair that has several.
+type Part = Result<Box<Piece>, ReadError>;
+
 /// Some pairs, or one piece of a pair.
 struct Unit {
     jobs: Range<usize>,
@@ -30,26 +35,36 @@ pub fn run(
     threads: usize,
     isa: Isa,
     progress: &(dyn Fn(u64) + Sync),
-) -> Vec<Result<PairStats, ReadError>> {
+) -> Vec<Done> {
     let plans: Vec<Plan> = jobs.iter().map(Plan::new).collect();
     let units = units(jobs, &plans);
+    let done: Vec<OnceLock<Done>> = jobs.iter().map(|_| OnceLock::new()).collect();
     let mut first = Vec::with_capacity(jobs.len());
     let mut slots = 0;
     for plan in &plans {
         first.push(slots);
-        slots += plan.pieces();
+        slots += if plan.pieces() > 1 { plan.pieces() } else { 0 };
     }
-    let done: Vec<OnceLock<Result<Box<Piece>, ReadError>>> =
-        (0..slots).map(|_| OnceLock::new()).collect();
+    let parts: Vec<OnceLock<Part>> = (0..slots).map(|_| OnceLock::new()).collect();
 
     let next = AtomicUsize::new(0);
     let work = || {
         let mut worker = Worker::new(isa);
         while let Some(unit) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
             for job in unit.jobs.clone() {
-                let piece = worker.piece(job, &jobs[job], &plans[job], unit.piece, progress);
+                let (it, plan) = (&jobs[job], &plans[job]);
+                let piece = worker.piece(job, it, plan, unit.piece, progress);
                 // Every slot is claimed once, so this one is empty.
-                let _ = done[first[job] + unit.piece].set(piece.map(Box::new));
+                let _ = match plan.pieces() {
+                    1 => done[job]
+                        .set(join(it, std::iter::once(piece)))
+                        .err()
+                        .map(drop),
+                    _ => {
+                        let part = &parts[first[job] + unit.piece];
+                        part.set(piece.map(Box::new)).err().map(drop)
+                    }
+                };
             }
         }
     };
@@ -62,12 +77,15 @@ pub fn run(
         work();
     });
 
-    let mut done = done.into_iter();
-    let finish = |(job, plan): (&Job<'_>, &Plan)| {
-        let pieces: Vec<_> = done.by_ref().take(plan.pieces()).collect();
-        join(job, pieces.into_iter().filter_map(OnceLock::into_inner))
+    let mut parts = parts.into_iter();
+    let finish = |((job, plan), done): ((&Job<'_>, &Plan), OnceLock<Done>)| {
+        done.into_inner().unwrap_or_else(|| {
+            let pieces = parts.by_ref().take(plan.pieces());
+            let pieces = pieces.filter_map(OnceLock::into_inner);
+            join(job, pieces.map(|piece| piece.map(|p| *p)))
+        })
     };
-    jobs.iter().zip(&plans).map(finish).collect()
+    jobs.iter().zip(&plans).zip(done).map(finish).collect()
 }
 
 /// Bytes of both sides.
@@ -103,13 +121,10 @@ fn units(jobs: &[Job<'_>], plans: &[Plan]) -> Vec<Unit> {
 }
 
 /// Joins the pieces of one pair in order.
-fn join(
-    job: &Job<'_>,
-    pieces: impl Iterator<Item = Result<Box<Piece>, ReadError>>,
-) -> Result<PairStats, ReadError> {
+fn join(job: &Job<'_>, pieces: impl Iterator<Item = Result<Piece, ReadError>>) -> Done {
     let mut all: Option<Piece> = None;
     for piece in pieces {
-        let piece = *piece?;
+        let piece = piece?;
         match &mut all {
             None => all = Some(piece),
             Some(all) => {
@@ -124,12 +139,12 @@ fn join(
     }
     let dtypes = [job.reference.info.dtype(), job.candidate.info.dtype()];
     let Some(all) = all else {
-        return Ok(Facts::default().finish(dtypes));
+        return Ok(Box::new(Facts::default().finish(dtypes)));
     };
     for (tensor, computed) in [job.reference, job.candidate].iter().zip(all.checksums) {
         if let (Some(crc), Some(computed)) = (checksum::stated(tensor), computed) {
             checksum::verify(tensor, crc, computed)?;
         }
     }
-    Ok(all.facts.finish(dtypes))
+    Ok(Box::new(all.facts.finish(dtypes)))
 }

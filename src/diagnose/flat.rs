@@ -32,7 +32,7 @@ pub fn tokens_and_width(pairs: &[Pair]) -> Option<(usize, usize)> {
     ];
     let held: Vec<(Stage, &Tensor)> = pairs
         .iter()
-        .filter_map(|p| Some((p.key.stage?, p.reference.as_ref()?)))
+        .filter_map(|p| Some((p.key.stage?, p.reference.as_deref()?)))
         .collect();
     let mut streams = held
         .iter()

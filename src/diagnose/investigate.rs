@@ -10,7 +10,7 @@ use crate::localise::{Graph, Localisation, localise};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
 use crate::report::{Diagnosis, Note};
-use rayon::prelude::*;
+use crate::threads;
 
 /// Everything the report needs to know about causes.
 #[derive(Debug, Default)]
@@ -137,6 +137,8 @@ pub(super) fn at_all(
     look: impl Fn(usize) -> Vec<Suspicion> + Sync,
 ) -> Vec<Vec<Suspicion>> {
     const AT_ONCE: usize = 1 << 17;
+    // not worth a thread
+    const TINY: usize = 1 << 14;
     let mut out = Vec::with_capacity(places.len());
     let mut left = places;
     while !left.is_empty() {
@@ -146,7 +148,11 @@ pub(super) fn at_all(
             held <= AT_ONCE
         });
         let (now, later) = left.split_at(fit.count().max(1));
-        out.par_extend(now.par_iter().map(|&i| look(i)));
+        out.extend(threads::map(
+            now,
+            if held < TINY { usize::MAX } else { 0 },
+            |&i| look(i),
+        ));
         left = later;
     }
     out

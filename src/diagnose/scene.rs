@@ -202,8 +202,8 @@ impl<'a> Scene<'a> {
         match (&pair.aligned, side) {
             (Some((r, _)), Side::Reference) => Some(r),
             (Some((_, c)), Side::Candidate) => Some(c),
-            (None, Side::Reference) => pair.reference.as_ref(),
-            (None, Side::Candidate) => pair.candidate.as_ref(),
+            (None, Side::Reference) => pair.reference.as_deref(),
+            (None, Side::Candidate) => pair.candidate.as_deref(),
         }
     }
 

@@ -1,7 +1,6 @@
 //! Single elements by their place in storage.
 
 use super::{Payload, ReadError, Tensor};
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 impl Tensor {
@@ -12,12 +11,13 @@ impl Tensor {
         let mut out = vec![f64::NAN; at.len()];
         match &self.payload {
             Payload::File {
-                path,
+                file,
                 offset,
                 big_endian,
                 ..
             } => {
-                let file = File::open(path).map_err(|e| ReadError::io(path, e))?;
+                let path = file.path();
+                let file = file.open().map_err(|e| ReadError::io(path, e))?;
                 let mut bytes = [0u8; 8];
                 for (&i, value) in at.iter().zip(&mut out) {
                     let place = offset + (i * size) as u64;

@@ -1,6 +1,7 @@
 //! A dump: everything that one side wrote, as lazy tensors.
 
 mod calls;
+mod disk;
 mod elements;
 pub mod error;
 pub mod formats;
@@ -14,6 +15,7 @@ mod read;
 mod select;
 mod values;
 
+pub use disk::DiskFile;
 pub use error::{Place, ReadError, ReadErrorKind};
 pub use open::open;
 pub use payload::{Crc, Partial, Payload, Stream};
@@ -276,9 +278,9 @@ pub trait Format: Sync {
     fn sniff(&self, head: &[u8], path: &Path) -> bool;
     /// Reads headers only; elements stay where they are.
     fn open(&self, path: &Path, hints: &Hints) -> Result<Opened, ReadError>;
-    /// As [`Format::open`] for a file of `len` bytes whose first ones are at hand: a format whose header lies in them
-    /// answers without another look at the file. `None` when it has to look.
-    fn open_head(&self, _path: &Path, _head: &[u8], _len: u64) -> Option<Opened> {
+    /// As [`Format::open`] for a file of `len` bytes that is one tensor whose header lies in the first bytes: no other look
+    /// at the file. `None` when there is more to see.
+    fn open_head(&self, _path: &Path, _head: &[u8], _len: u64) -> Option<Tensor> {
         None
     }
 }

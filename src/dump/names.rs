@@ -1,7 +1,7 @@
 //! Names of tensors that no other tensor of the dump has.
 
 use super::{Dump, ReadError, Remark, formats};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 /// Puts the unreadable and ignored in order and tells tensors of one name apart.
@@ -15,6 +15,10 @@ pub(super) fn finish(dump: &mut Dump) {
 /// Several archives of one folder may use the same keys (one file per pass): then the file's name goes before them. Two
 /// files of one stem keep their extension; two members of one archive are numbered.
 fn tell_apart(dump: &mut Dump) {
+    let distinct: HashSet<&str> = dump.tensors.iter().map(|t| t.name.as_str()).collect();
+    if distinct.len() == dump.tensors.len() {
+        return;
+    }
     let mut files_of: BTreeMap<&str, BTreeSet<&Path>> = BTreeMap::new();
     for t in &dump.tensors {
         files_of.entry(&t.name).or_default().insert(&t.origin.path);

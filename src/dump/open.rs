@@ -1,23 +1,27 @@
 //! Opens a path as a dump.
 
+use super::disk::make_room;
 use super::formats::npy::Npy;
 use super::formats::raw::{Description, Raw};
 use super::formats::{self, FORMATS};
 use super::manifest::Manifests;
 use super::select::Selector;
-use super::{Dump, Format, Hints, Opened, ReadError, Remark, names, nearest, passes};
+use super::{
+    DiskFile, Dump, Format, Hints, Opened, Payload, ReadError, Remark, names, nearest, passes,
+};
 use crate::natural::natural;
-use rayon::prelude::*;
+use crate::threads;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Bytes of a file that are read first.
-const PAGE: u64 = 1 << 12;
+const FIRST: u64 = 1 << 10;
 /// Bytes of a file that [`Format::sniff`] sees.
 const HEAD: u64 = 1 << 16;
+/// Fewer files than this are not worth a second thread.
+const FEW: usize = 16;
 /// Deeper folders than any dump has.
 const MAX_FOLDERS: usize = 32;
 
@@ -85,10 +89,10 @@ fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
     list(root, 0, &mut files, &mut dump)?;
     sort_naturally(root, &mut files);
     let manifests = Manifests::read(&files);
-    let outcomes: Vec<Outcome> = files
-        .par_iter()
-        .map(|file| open_file(file, hints, manifests.get(file)))
-        .collect();
+    make_room(files.len());
+    let outcomes: Vec<Outcome> = threads::map(&files, FEW, |file| {
+        open_file(file, hints, manifests.get(file))
+    });
 
     let consumed: BTreeSet<PathBuf> = outcomes
         .iter()
@@ -142,14 +146,14 @@ enum Outcome {
 
 fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Outcome {
     let extension = formats::extension(path);
-    let (head, len) = match head_and_len(path, HEAD) {
+    let start = match Start::read(path) {
         Ok(found) => found,
         // A file that nobody may read matters only where it would have been a tensor.
         Err(error) if extension.is_some() => return Outcome::Unreadable(error),
         Err(_) => return Outcome::NoTensor,
     };
     let named = extension.as_deref().map_or(&[][..], formats::formats_of);
-    let format = FORMATS.iter().find(|f| f.sniff(&head, path));
+    let format = FORMATS.iter().find(|f| f.sniff(&start.head, path));
     let format = match format {
         Some(format) => *format,
         None if described.is_some() => &Raw as &dyn Format,
@@ -165,8 +169,16 @@ fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Out
     let opened = if format.name() == Raw.name() {
         Raw.open_described(path, hints, described)
     } else {
-        match format.open_head(path, &head, len) {
-            Some(opened) => Ok(opened),
+        match format.open_head(path, &start.head, start.len) {
+            Some(mut tensor) => {
+                if let Payload::File { file, .. } = &mut tensor.payload {
+                    *file = DiskFile::opened(path, start.file);
+                }
+                Ok(Opened {
+                    tensors: vec![tensor],
+                    ..Opened::default()
+                })
+            }
             None => format.open(path, hints),
         }
     };
@@ -194,32 +206,35 @@ fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Out
 
 /// The first bytes of a file, at most `limit`.
 pub(super) fn head(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
-    head_and_len(path, limit).map(|(head, _)| head)
+    let io = |e| ReadError::io(path, e);
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(io)?;
+    file.take(limit).read_to_end(&mut head).map_err(io)?;
+    Ok(head)
 }
 
-/// The first bytes of a file, at most `limit`, and its length.
-fn head_and_len(path: &Path, limit: u64) -> Result<(Vec<u8>, u64), ReadError> {
-    let io = |e| ReadError::io(path, e);
-    let file = File::open(path).map_err(io)?;
-    let len = file.metadata().map_err(io)?.len();
-    let mut head = Vec::new();
-    // the first page is enough for the most common of small files
-    for limit in [limit.min(PAGE), limit] {
-        let mut filled = head.len();
-        head.resize(len.min(limit) as usize, 0);
-        while filled < head.len() {
-            match file.read_at(&mut head[filled..], filled as u64) {
-                Ok(0) => head.truncate(filled),
-                Ok(n) => filled += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(io(e)),
-            }
+/// The start of a file, and the file open behind it.
+struct Start {
+    file: File,
+    head: Vec<u8>,
+    len: u64,
+}
+
+impl Start {
+    fn read(path: &Path) -> Result<Start, ReadError> {
+        let io = |e| ReadError::io(path, e);
+        let file = File::open(path).map_err(io)?;
+        let len = file.metadata().map_err(io)?.len();
+        let mut head = Vec::with_capacity(len.min(FIRST) as usize);
+        let reader = &file;
+        // a little is enough for the most common of small files
+        reader.take(FIRST).read_to_end(&mut head).map_err(io)?;
+        if !Npy.sniff(&head, path) {
+            let more = HEAD - head.len() as u64;
+            reader.take(more).read_to_end(&mut head).map_err(io)?;
         }
-        if Npy.sniff(&head, path) {
-            break;
-        }
+        Ok(Start { file, head, len })
     }
-    Ok((head, len))
 }
 
 /// Collects the files below `folder`; hidden ones, links in circles and unreadable folders are noted.

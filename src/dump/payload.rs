@@ -1,9 +1,8 @@
 //! Where the elements of a tensor come from.
 
-use super::ReadError;
+use super::{DiskFile, ReadError};
 use std::fmt;
 use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The elements of a tensor, in its dtype, as they lie in storage (see [`super::TensorInfo::strides`]).
@@ -11,7 +10,7 @@ use std::sync::Arc;
 pub enum Payload {
     /// Uncompressed in a file, from a byte offset on.
     File {
-        path: Arc<Path>,
+        file: DiskFile,
         offset: u64,
         big_endian: bool,
         /// The CRC-32 that an archive states for bytes `start..start + len` of the file (the whole member, its header
@@ -54,7 +53,9 @@ pub struct Partial {
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Payload::File { path, offset, .. } => write!(f, "File({} + {offset})", path.display()),
+            Payload::File { file, offset, .. } => {
+                write!(f, "File({} + {offset})", file.path().display())
+            }
             Payload::Memory(b) => write!(f, "Memory({} bytes)", b.len()),
             Payload::Stream(_) => write!(f, "Stream"),
             Payload::Partial(p) => write!(f, "Partial({} elements)", p.positions.len()),

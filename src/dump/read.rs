@@ -78,12 +78,12 @@ impl Tensor {
         let skip = if info.is_empty() { 0 } else { skip as u64 } * info.dtype().size() as u64;
         let payload = match &self.payload {
             Payload::File {
-                path,
+                file,
                 offset,
                 big_endian,
                 ..
             } => Payload::File {
-                path: Arc::clone(path),
+                file: file.clone(),
                 offset: offset + skip,
                 big_endian: *big_endian,
                 crc: None,

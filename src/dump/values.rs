@@ -5,6 +5,7 @@ use super::{Crc, Payload, ReadError, ReadErrorKind, Tensor, TensorInfo};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Bytes read at once.
 const WINDOW: usize = 1 << 16;
@@ -106,7 +107,7 @@ struct Storage<'a> {
 
 enum Source<'a> {
     File {
-        file: File,
+        file: Arc<File>,
         offset: u64,
         big_endian: bool,
     },
@@ -125,12 +126,12 @@ impl<'a> Storage<'a> {
         let io = |e: io::Error| tensor.error(ReadErrorKind::Io(e));
         let source = match &tensor.payload {
             Payload::File {
-                path,
+                file,
                 offset,
                 big_endian,
                 crc,
             } => {
-                let file = File::open(path).map_err(io)?;
+                let file = file.open().map_err(io)?;
                 let len = file.metadata().map_err(io)?.len();
                 if len.saturating_sub(*offset) < needs {
                     return Err(tensor.truncated(needs, len.saturating_sub(*offset)));
@@ -269,7 +270,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [&[7; 5], swapped.as_slice()].concat()).unwrap();
         let at = Payload::File {
-            path: file.path().into(),
+            file: file.path().into(),
             offset: 5,
             big_endian: true,
             crc: None,

@@ -10,7 +10,7 @@ use super::tags::Tag;
 use super::words::joined;
 use super::{Entry, Key, Stage};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The names of one side, each read alone.
 pub(super) struct Names<'a> {
@@ -154,7 +154,7 @@ impl<'a> Names<'a> {
             f.last_layer = f.last_layer.max(raw.layer);
             let words = || raw.before.iter().chain(&raw.after);
             f.experts |= words().any(|w| w.is_any(&["experts", "expert", "moe"]));
-            let spelled = joined(&words().cloned().collect::<Vec<_>>());
+            let spelled = joined(words());
             f.fused_gate_up |= spelled.contains("gate_up_proj");
             f.norms_behind |= spelled.contains("layernorm_embedding");
             f.gated |= ["swiglu", "geglu", "reglu", "gate_par", "hook_pre_linear"]
@@ -306,6 +306,10 @@ impl<'a> Names<'a> {
 
     /// Tensors that still share a key get the words that set them apart, else the number of their occurrence.
     fn tell_apart(&self, keys: &mut [Key]) {
+        let distinct: HashSet<&Key> = keys.iter().collect();
+        if distinct.len() == keys.len() {
+            return;
+        }
         let mut seen: BTreeMap<Key, u32> = BTreeMap::new();
         for &i in &self.sequence {
             let clash = seen.contains_key(&keys[i]);

@@ -1,19 +1,42 @@
 //! The rules of pairing, one after the other: each takes what the ones before it left.
 
-use super::pairing::{How, Note, Paired, Pairing};
+use super::context::Names;
+use super::pairing::{FEW, How, Note, Paired, Pairing};
+use super::read::is_leading_noise;
 use super::words::{joined, split};
 use super::{Entry, Key, Stage};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::threads::both;
+use std::cell::LazyCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Stands among the words of a node inside a module, which is never the module.
-pub(super) const INNER_NODE: &str = "(node)";
+const INNER_NODE: &str = "(node)";
 
 /// One side while it is paired.
 pub(super) struct Half<'a> {
-    pub entries: &'a [Entry<'a>],
+    pub names: &'a Names<'a>,
     pub plain: Vec<String>,
     pub keys: Vec<Key>,
-    pub words: Vec<BTreeSet<String>>,
+}
+
+impl<'a> Half<'a> {
+    fn entry(&self, i: usize) -> &Entry<'a> {
+        &self.names.entries[i]
+    }
+
+    /// What a name is about: its words without those that say nothing.
+    fn words(&self, i: usize) -> BTreeSet<&str> {
+        let raw = &self.names.raws[i];
+        let noise = raw.before.iter().take_while(|w| is_leading_noise(w));
+        let words = raw.before[noise.count()..].iter().chain(&raw.after);
+        words
+            .filter(|w| !w.is_any(&["output", "outputs", "0"]))
+            .map(|w| w.lower.as_str())
+            .chain(Some(raw.clean.view.as_str()).filter(|v| !v.is_empty()))
+            .chain(raw.parameter.as_deref())
+            .chain((raw.clean.inner || raw.clean.function).then_some(INNER_NODE))
+            .collect()
+    }
 }
 
 pub(super) struct Matcher<'a> {
@@ -28,8 +51,8 @@ pub(super) struct Matcher<'a> {
 impl<'a> Matcher<'a> {
     pub fn new(r: Half<'a>, c: Half<'a>) -> Self {
         Matcher {
-            of_r: vec![None; r.entries.len()],
-            of_c: vec![None; c.entries.len()],
+            of_r: vec![None; r.keys.len()],
+            of_c: vec![None; c.keys.len()],
             r,
             c,
             replicas: Vec::new(),
@@ -56,7 +79,7 @@ impl<'a> Matcher<'a> {
 
     /// Whether the number of elements could be the same; batch, padding and last-token dumps are left to the comparison.
     fn sizes_agree(&self, r: usize, c: usize) -> bool {
-        match (self.r.entries[r].shape, self.c.entries[c].shape) {
+        match (self.r.entry(r).shape, self.c.entry(c).shape) {
             (Some(a), Some(b)) => a.iter().product::<usize>() == b.iter().product::<usize>(),
             _ => true,
         }
@@ -66,28 +89,34 @@ impl<'a> Matcher<'a> {
     /// numbers of elements are left to the stages.
     pub fn same_names(&mut self) {
         type Place<'p> = (&'p str, Option<u32>, Option<u32>);
-        fn place<'p>(h: &'p Half<'_>, i: usize) -> Place<'p> {
-            (h.plain[i].as_str(), h.keys[i].step, h.keys[i].rank)
+        fn places<'p>(h: &'p Half<'_>, open: Vec<usize>) -> HashMap<Place<'p>, Vec<usize>> {
+            let mut places: HashMap<_, Vec<usize>> = HashMap::with_capacity(open.len());
+            for i in open {
+                let place = (h.plain[i].as_str(), h.keys[i].step, h.keys[i].rank);
+                places.entry(place).or_default().push(i);
+            }
+            places
         }
-        let mut joins = Vec::new();
-        let known: [BTreeSet<&Key>; 2] =
-            [&self.r, &self.c].map(|h| h.keys.iter().filter(|k| k.stage.is_some()).collect());
-        let mut there: BTreeMap<Place<'_>, Vec<usize>> = BTreeMap::new();
-        for i in self.open_c() {
-            there.entry(place(&self.c, i)).or_default().push(i);
-        }
-        let mut here: BTreeMap<Place<'_>, Vec<usize>> = BTreeMap::new();
-        for i in self.open_r() {
-            here.entry(place(&self.r, i)).or_default().push(i);
-        }
+        let stages = |h: &'_ Half<'a>| -> HashSet<Key> {
+            let keys = h.keys.iter().filter(|k| k.stage.is_some());
+            keys.cloned().collect()
+        };
+        let known = LazyCell::new(|| [stages(&self.r), stages(&self.c)]);
+        let (open_r, open_c) = (self.open_r(), self.open_c());
+        let (here, there) = both(
+            open_r.len() + open_c.len(),
+            FEW,
+            || places(&self.r, open_r),
+            || places(&self.c, open_c),
+        );
+        let mut joins = Vec::with_capacity(here.len());
         for (name, rs) in &here {
             let Some(cs) = there.get(name) else { continue };
-            if rs.len() == 1 && cs.len() == 1 {
-                let (r, c) = (rs[0], cs[0]);
-                let (kr, kc) = (&self.r.keys[r], &self.c.keys[c]);
+            if let ([r], [c]) = (&rs[..], &cs[..]) {
+                let (kr, kc) = (&self.r.keys[*r], &self.c.keys[*c]);
                 let elsewhere = || known[1].contains(kr) || known[0].contains(kc);
-                if kr == kc || self.sizes_agree(r, c) || !elsewhere() {
-                    joins.push((r, c));
+                if kr == kc || self.sizes_agree(*r, *c) || !elsewhere() {
+                    joins.push((*r, *c));
                 }
             } else {
                 for &r in rs {
@@ -99,6 +128,8 @@ impl<'a> Matcher<'a> {
                 }
             }
         }
+        // the order of a hash map is no order
+        joins.sort_unstable();
         for (r, c) in joins {
             self.join(r, c, How::Name);
         }
@@ -164,8 +195,8 @@ impl<'a> Matcher<'a> {
                 .into_iter()
                 .find(|&c| same_place(&self.c.keys[c]));
             if let (Some(c), true, true) = (found, alone(&self.r.keys), alone(&self.c.keys))
-                && !scaled(self.r.entries[r].name)
-                && !scaled(self.c.entries[c].name)
+                && !scaled(self.r.entry(r).name)
+                && !scaled(self.c.entry(c).name)
             {
                 self.join(r, c, How::Embedding);
             }
@@ -197,18 +228,20 @@ impl<'a> Matcher<'a> {
     fn match_words(&mut self, rs: &[usize], cs: &[usize]) {
         let mut options: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut claims: BTreeMap<usize, usize> = BTreeMap::new();
+        let words_c: Vec<BTreeSet<&str>> = cs.iter().map(|&c| self.c.words(c)).collect();
         for &r in rs {
-            let mut fitting: Vec<usize> = cs
-                .iter()
-                .copied()
-                .filter(|&c| self.words_fit(r, c))
-                .collect();
+            let words_r = self.r.words(r);
+            let fits = |(c, words): &(&usize, &BTreeSet<&str>)| {
+                stages_fit(&self.r.keys[r], &self.c.keys[**c]) && words_fit(&words_r, words)
+            };
+            let fitting = cs.iter().zip(&words_c).filter(fits);
+            let mut fitting: Vec<usize> = fitting.map(|(c, _)| *c).collect();
             if fitting.len() > 1 {
-                let shape = self.r.entries[r].shape;
+                let shape = self.r.entry(r).shape;
                 let alike: Vec<usize> = fitting
                     .iter()
                     .copied()
-                    .filter(|&c| shape.is_some() && shape == self.c.entries[c].shape)
+                    .filter(|&c| shape.is_some() && shape == self.c.entry(c).shape)
                     .collect();
                 if alike.len() == 1 {
                     fitting = alike;
@@ -222,8 +255,8 @@ impl<'a> Matcher<'a> {
             }
         }
         for (r, fitting) in options {
-            let mut names = vec![self.r.entries[r].name.to_string()];
-            names.extend(fitting.iter().map(|&c| self.c.entries[c].name.to_string()));
+            let mut names = vec![self.r.entry(r).name.to_string()];
+            names.extend(fitting.iter().map(|&c| self.c.entry(c).name.to_string()));
             match fitting[..] {
                 [c] if claims.get(&c) == Some(&1) => {
                     self.join(r, c, How::Words);
@@ -251,17 +284,6 @@ impl<'a> Matcher<'a> {
                 }
             }
         }
-    }
-
-    fn words_fit(&self, r: usize, c: usize) -> bool {
-        let (a, b) = (&self.r.keys[r], &self.c.keys[c]);
-        let (u, v) = (&self.r.words[r], &self.c.words[c]);
-        let stages = a.stage.is_none() || b.stage.is_none() || a.stage == b.stage;
-        // What a module computes is none of its weights.
-        let weight = |w: &BTreeSet<String>| w.contains("weight") || w.contains("bias");
-        let inner = |w: &BTreeSet<String>| w.contains(INNER_NODE);
-        let alike = weight(u) == weight(v) && inner(u) == inner(v);
-        stages && alike && !u.is_empty() && !v.is_empty() && (u.is_subset(v) || v.is_subset(u))
     }
 
     /// Two single tensors are meant to be compared, whatever they are called.
@@ -294,7 +316,7 @@ impl<'a> Matcher<'a> {
                 match found {
                     Some(c) if self.of_c[c].is_none() => self.join(r, c, How::Stage),
                     Some(c) if self.sizes_agree(r, c) => self.replicas.push((r, c)),
-                    Some(_) => refused.push(self.r.entries[r].name.to_string()),
+                    Some(_) => refused.push(self.r.entry(r).name.to_string()),
                     None => {}
                 }
             }
@@ -305,7 +327,7 @@ impl<'a> Matcher<'a> {
                 match found {
                     Some(r) if self.of_r[r].is_none() => self.join(r, c, How::Stage),
                     Some(r) if self.sizes_agree(r, c) => self.replicas.push((r, c)),
-                    Some(_) => refused.push(self.c.entries[c].name.to_string()),
+                    Some(_) => refused.push(self.c.entry(c).name.to_string()),
                     None => {}
                 }
             }
@@ -316,9 +338,9 @@ impl<'a> Matcher<'a> {
                 .iter()
                 .map(|&(r, c)| {
                     if ranks_r.len() > 1 {
-                        self.r.entries[r].name
+                        self.r.entry(r).name
                     } else {
-                        self.c.entries[c].name
+                        self.c.entry(c).name
                     }
                     .to_string()
                 })
@@ -399,7 +421,7 @@ impl<'a> Matcher<'a> {
     /// The reference's key; the candidate's where only that knows the stage, or only that knew a shape to tell it by.
     fn key_of(&self, r: usize, c: usize) -> Key {
         let (a, b) = (&self.r.keys[r], &self.c.keys[c]);
-        let by_shape = self.r.entries[r].shape.is_none() && self.c.entries[c].shape.is_some();
+        let by_shape = self.r.entry(r).shape.is_none() && self.c.entry(c).shape.is_some();
         let key = match b.stage.is_some() && (a.stage.is_none() || a.stage != b.stage && by_shape) {
             true => b,
             false => a,
@@ -413,8 +435,26 @@ impl<'a> Matcher<'a> {
     }
 }
 
+fn stages_fit(a: &Key, b: &Key) -> bool {
+    a.stage.is_none() || b.stage.is_none() || a.stage == b.stage
+}
+
+fn words_fit(u: &BTreeSet<&str>, v: &BTreeSet<&str>) -> bool {
+    // What a module computes is none of its weights.
+    let weight = |w: &BTreeSet<&str>| w.contains("weight") || w.contains("bias");
+    let inner = |w: &BTreeSet<&str>| w.contains(INNER_NODE);
+    let alike = weight(u) == weight(v) && inner(u) == inner(v);
+    alike && !u.is_empty() && !v.is_empty() && (u.is_subset(v) || v.is_subset(u))
+}
+
 /// A further form of a stage (`mlp` beside `down_proj`) stands for the stage when the form that should was not paired.
 fn promote(pairs: &mut [Paired]) {
+    if pairs
+        .iter()
+        .all(|p| p.key.stage.is_none() || p.key.rest.is_empty())
+    {
+        return;
+    }
     let mut taken: BTreeSet<Key> = pairs.iter().map(|p| p.key.clone()).collect();
     for pair in pairs {
         let tuple_index = pair.key.rest.bytes().all(|b| b.is_ascii_digit());

@@ -1,7 +1,7 @@
 //! What a tensor's name says: step, rank, layer, stage; which tensors of two dumps belong together, and in which order.
 //!
 //! ```text
-//! name ─clean─▶ words, step, rank ─read─▶ layer, candidates (dialects.toml) ─context─▶ Key ─pairing─▶ pairs ─order─▶ pipeline
+//! name ─clean─▶ words, step, rank ─read─▶ layer, candidates (dialects) ─context─▶ Key ─pairing─▶ pairs ─order─▶ pipeline
 //! ```
 
 mod clean;
@@ -112,7 +112,7 @@ pub struct Options {
 pub fn keys(entries: &[Entry<'_>]) -> Vec<Key> {
     let mut names: Vec<_> = entries.iter().map(|e| clean::clean(e.name)).collect();
     exporter::settle(&mut names);
-    let tag = tags::common_tag(&names.iter().map(|c| c.words.clone()).collect::<Vec<_>>());
+    let tag = tags::common_tag(&tags::words_of(&names));
     let mut side = context::Names::read(entries, names, tag.as_slice());
     let facts = side.facts();
     steps::settle_steps(&mut [&mut side]);

@@ -3,12 +3,16 @@
 use super::clean::{self, Clean};
 use super::context::Names;
 use super::exporter;
-use super::matching::{Half, INNER_NODE, Matcher};
+use super::matching::{Half, Matcher};
 use super::rename::{Side, rename};
 use super::steps::settle_steps;
 use super::tags::{Tag, side_tags};
 use super::{Entry, Key, Options};
-use std::collections::BTreeSet;
+use crate::threads::both;
+use std::borrow::Cow;
+
+/// Fewer names than this are not worth a second thread.
+pub(super) const FEW: usize = 256;
 
 /// What belongs together, and what stays alone.
 #[derive(Clone, Debug, Default)]
@@ -60,12 +64,13 @@ pub struct Note {
 
 /// Pairs two dumps by their names.
 pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options) -> Pairing {
+    let count = reference.len() + candidate.len();
     let cleans = |entries: &[Entry<'_>]| {
         let mut cleans: Vec<Clean> = entries.iter().map(|e| clean::clean(e.name)).collect();
         exporter::settle(&mut cleans);
         cleans
     };
-    let (mut cleans_r, mut cleans_c) = (cleans(reference), cleans(candidate));
+    let (mut cleans_r, mut cleans_c) = both(count, FEW, || cleans(reference), || cleans(candidate));
     let (tags_r, tags_c) = side_tags(&cleans_r, &cleans_c, options);
     let renamed_r = rename(reference, &options.maps, Side::Reference, &tags_r);
     let renamed_c = rename(candidate, &options.maps, Side::Candidate, &tags_c);
@@ -74,26 +79,30 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
     if !options.maps.is_empty() {
         (cleans_r, cleans_c) = (cleans(&reference), cleans(&candidate));
     }
-    let plain_r: Vec<String> = cleans_r.iter_mut().map(|c| plain(c, &tags_r)).collect();
-    let plain_c: Vec<String> = cleans_c.iter_mut().map(|c| plain(c, &tags_c)).collect();
-    let mut names_r = Names::read(&reference, cleans_r, &tags_r);
-    let mut names_c = Names::read(&candidate, cleans_c, &tags_c);
+    let ((plain_r, mut names_r), (plain_c, mut names_c)) = both(
+        count,
+        FEW,
+        || read(&reference, cleans_r, &tags_r),
+        || read(&candidate, cleans_c, &tags_c),
+    );
     settle_steps(&mut [&mut names_r, &mut names_c]);
-    let (facts_r, facts_c) = (names_r.facts(), names_c.facts());
-    let keys_r = names_r.keys(&facts_r.and(&facts_c));
-    let keys_c = names_c.keys(&facts_c.and(&facts_r));
+    let (facts_r, facts_c) = both(count, FEW, || names_r.facts(), || names_c.facts());
+    let (keys_r, keys_c) = both(
+        count,
+        FEW,
+        || names_r.keys(&facts_r.and(&facts_c)),
+        || names_c.keys(&facts_c.and(&facts_r)),
+    );
     let mut m = Matcher::new(
         Half {
-            entries: &reference,
+            names: &names_r,
             plain: plain_r,
             keys: keys_r,
-            words: word_sets(&names_r),
         },
         Half {
-            entries: &candidate,
+            names: &names_c,
             plain: plain_c,
             keys: keys_c,
-            words: word_sets(&names_c),
         },
     );
     m.same_names();
@@ -108,42 +117,37 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
     pairing
 }
 
+/// The names without tags, and what they say.
+fn read<'a>(
+    entries: &'a [Entry<'a>],
+    cleans: Vec<Clean>,
+    tags: &[Tag],
+) -> (Vec<String>, Names<'a>) {
+    let plain = cleans.iter().map(|c| plain(c, tags)).collect();
+    (plain, Names::read(entries, cleans, tags))
+}
+
 /// The name's words without tags: equal for equal names. Case counts; the step is compared by the key.
-fn plain(c: &mut Clean, tags: &[Tag]) -> String {
-    let mut words = c.words.clone();
+fn plain(c: &Clean, tags: &[Tag]) -> String {
+    let mut words = Cow::Borrowed(&c.words);
     for tag in tags {
-        tag.remove(&mut words);
+        if tag.marks(&words) {
+            tag.remove(words.to_mut());
+        }
     }
-    let mut s: String = words
-        .iter()
-        .map(|w| w.text.as_str())
-        .collect::<Vec<_>>()
-        .join("_");
+    let mut s = String::with_capacity(words.iter().map(|w| w.text.len() + 1).sum());
+    for (i, w) in words.iter().enumerate() {
+        if i > 0 {
+            s.push('_');
+        }
+        s.push_str(&w.text);
+    }
     s.push_str(&c.view);
     s.push_str(&c.extra);
     if let Some(layer) = c.layer {
         s.push_str(&format!(" layer={layer}"));
     }
     s
-}
-
-fn word_sets(names: &Names<'_>) -> Vec<BTreeSet<String>> {
-    let own = |r: &super::read::Raw| {
-        let noise = r
-            .before
-            .iter()
-            .take_while(|w| super::read::is_leading_noise(w))
-            .count();
-        let words = r.before[noise..].iter().chain(&r.after);
-        words
-            .filter(|w| !w.is_any(&["output", "outputs", "0"]))
-            .map(|w| w.lower.clone())
-            .chain((!r.clean.view.is_empty()).then(|| r.clean.view.clone()))
-            .chain(r.parameter.clone())
-            .chain((r.clean.inner || r.clean.function).then(|| INNER_NODE.to_owned()))
-            .collect()
-    };
-    names.raws.iter().map(own).collect()
 }
 
 fn with_names<'a>(entries: &'a [Entry<'a>], names: &'a [Option<String>]) -> Vec<Entry<'a>> {
@@ -161,6 +165,7 @@ fn with_names<'a>(entries: &'a [Entry<'a>], names: &'a [Option<String>]) -> Vec<
 mod tests {
     use super::super::Map;
     use super::*;
+    use std::collections::BTreeSet;
 
     fn entries<'a>(names: &[&'a str]) -> Vec<Entry<'a>> {
         let named = |&name: &&'a str| Entry {

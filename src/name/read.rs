@@ -39,108 +39,116 @@ pub(super) struct Hit {
     pub layered: bool,
 }
 
-const LEADING_NOISE: &[&str] = &[
-    "model",
-    "module",
-    "transformer",
-    "encoder",
-    "decoder",
-    "language",
-    "text",
-    "gpt",
-    "neox",
-    "bert",
-    "roberta",
-    "backbone",
-    "base",
-    "orig",
-    "mod",
-    "fsdp",
-    "wrapped",
-    "checkpoint",
-    "compiled",
-    "network",
-    "net",
-    "activations",
-    "activation",
-    "tensors",
-    "tensor",
-    "dump",
-    "dumps",
-    "debug",
-    "data",
-    "layers",
-    "llm",
-    "outputs",
-    "hook",
-    "hooks",
-    "summary",
-    "llama",
-    "qwen2",
-    "qwen3",
-    "qwen",
-    "gemma",
-    "gemma2",
-    "gemma3",
-    "mistral",
-    "phi",
-    "gpt2",
-    "opt",
-    "bloom",
-    "root",
-    "graph",
-    "main",
-    "name",
-    "mean",
-    "intermediates",
-    "results",
-    "output",
-    "tower",
-    "vision",
-    "audio",
-    "visual",
-    "thinker",
-    "stats",
-];
-const TRAILING_NOISE: &[&str] = &[
-    "result",
-    "results",
-    "res",
-    "tensor",
-    "data",
-    "value",
-    "val",
-    "activation",
-    "activations",
-    "forward",
-    "hidden",
-    "states",
-    "state",
-    "matmul",
-    "gemm",
-    "gather",
-    "add",
-    "layernormalization",
-    "raw",
-    "full",
-    "cont",
-    "contiguous",
-    "f32",
-    "fp32",
-    "f16",
-    "fp16",
-    "bf16",
-    "float32",
-    "float16",
-    "bfloat16",
-    "mul",
-    "cast",
-    "last",
-    "linear",
-    "final",
-    "dump",
-    "summary",
-];
+/// Words before what a name means: the model, the wrapper around it, the folder of the dump.
+fn is_leading_word(word: &str) -> bool {
+    matches!(
+        word,
+        "model"
+            | "module"
+            | "transformer"
+            | "encoder"
+            | "decoder"
+            | "language"
+            | "text"
+            | "gpt"
+            | "neox"
+            | "bert"
+            | "roberta"
+            | "backbone"
+            | "base"
+            | "orig"
+            | "mod"
+            | "fsdp"
+            | "wrapped"
+            | "checkpoint"
+            | "compiled"
+            | "network"
+            | "net"
+            | "activations"
+            | "activation"
+            | "tensors"
+            | "tensor"
+            | "dump"
+            | "dumps"
+            | "debug"
+            | "data"
+            | "layers"
+            | "llm"
+            | "outputs"
+            | "hook"
+            | "hooks"
+            | "summary"
+            | "llama"
+            | "qwen2"
+            | "qwen3"
+            | "qwen"
+            | "gemma"
+            | "gemma2"
+            | "gemma3"
+            | "mistral"
+            | "phi"
+            | "gpt2"
+            | "opt"
+            | "bloom"
+            | "root"
+            | "graph"
+            | "main"
+            | "name"
+            | "mean"
+            | "intermediates"
+            | "results"
+            | "output"
+            | "tower"
+            | "vision"
+            | "audio"
+            | "visual"
+            | "thinker"
+            | "stats"
+    )
+}
+/// Words behind what a name means: what was written, in which type.
+fn is_trailing_noise(word: &str) -> bool {
+    matches!(
+        word,
+        "result"
+            | "results"
+            | "res"
+            | "tensor"
+            | "data"
+            | "value"
+            | "val"
+            | "activation"
+            | "activations"
+            | "forward"
+            | "hidden"
+            | "states"
+            | "state"
+            | "matmul"
+            | "gemm"
+            | "gather"
+            | "add"
+            | "layernormalization"
+            | "raw"
+            | "full"
+            | "cont"
+            | "contiguous"
+            | "f32"
+            | "fp32"
+            | "f16"
+            | "fp16"
+            | "bf16"
+            | "float32"
+            | "float16"
+            | "bfloat16"
+            | "mul"
+            | "cast"
+            | "last"
+            | "linear"
+            | "final"
+            | "dump"
+            | "summary"
+    )
+}
 
 pub(super) fn read_raw(clean: Clean) -> Raw {
     let mut words = clean.words.clone();
@@ -184,7 +192,7 @@ fn split_at_layer(raw: &mut Raw) {
 }
 
 pub(super) fn is_leading_noise(w: &Word) -> bool {
-    w.is_any(LEADING_NOISE) || is_model_class(&w.text)
+    is_leading_word(&w.lower) || is_model_class(&w.text)
 }
 
 /// `LlamaForCausalLM`, `BertModel`.
@@ -386,7 +394,7 @@ fn stripped(words: &[Word]) -> Vec<Peel> {
             p.cost += 1;
         } else if w.is_any(&["input", "inputs"]) {
             p.input = true;
-        } else if w.is_any(TRAILING_NOISE) {
+        } else if is_trailing_noise(&w.lower) {
             p.cost += match w.lower.as_str() {
                 "add" => 1,
                 _ => 2,

@@ -171,12 +171,12 @@ pub(super) fn is_reference(word: &str) -> bool {
 }
 
 /// The known tag that most of one side's names carry, if more than half do.
-pub(super) fn common_tag(names: &[Vec<Word>]) -> Option<Tag> {
+pub(super) fn common_tag(names: &[&[Word]]) -> Option<Tag> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for words in names {
         for (i, word) in words.iter().enumerate() {
-            let repeated = words[..i].iter().any(|w| w.lower == word.lower);
-            if !repeated && Tag::known(&word.lower).is_some_and(|t| t.marks(words)) {
+            let repeated = || words[..i].iter().any(|w| w.lower == word.lower);
+            if Tag::known(&word.lower).is_some_and(|t| t.marks(words)) && !repeated() {
                 *counts.entry(&word.lower).or_default() += 1;
             }
         }
@@ -190,7 +190,7 @@ pub(super) fn common_tag(names: &[Vec<Word>]) -> Option<Tag> {
 }
 
 /// A first or last word that all names of a side share and that is no known tag.
-pub(super) fn shared_end(names: &[Vec<Word>]) -> Vec<Tag> {
+pub(super) fn shared_end(names: &[&[Word]]) -> Vec<Tag> {
     let mut tags = Vec::new();
     if names.len() < 2 || names.iter().any(|w| w.len() < 2) {
         return tags;
@@ -222,11 +222,8 @@ pub(super) fn side_tags(
     candidate: &[Clean],
     options: &Options,
 ) -> (Vec<Tag>, Vec<Tag>) {
-    let words = |cleans: &'_ [Clean]| -> Vec<Vec<Word>> {
-        cleans.iter().map(|c| c.words.clone()).collect()
-    };
-    let (r, c) = (words(reference), words(candidate));
-    let own = |given: &Option<String>, names: &[Vec<Word>]| match given {
+    let (r, c) = (words_of(reference), words_of(candidate));
+    let own = |given: &Option<String>, names: &[&[Word]]| match given {
         Some(tag) => Some(Tag::given(tag)),
         None => common_tag(names),
     };
@@ -237,7 +234,7 @@ pub(super) fn side_tags(
         return listed(tags);
     }
     // Nothing, or one word that all names of the side share.
-    let choices = |names: &[Vec<Word>]| -> Vec<(Option<Tag>, BTreeSet<String>)> {
+    let choices = |names: &[&[Word]]| -> Vec<(Option<Tag>, BTreeSet<String>)> {
         let ends = shared_end(names).into_iter().map(Some);
         std::iter::once(None)
             .chain(ends)
@@ -260,10 +257,14 @@ pub(super) fn side_tags(
     listed(best.1)
 }
 
+pub(super) fn words_of(names: &[Clean]) -> Vec<&[Word]> {
+    names.iter().map(|c| c.words.as_slice()).collect()
+}
+
 /// The names without a tag.
-fn plain(names: &[Vec<Word>], tag: Option<&Tag>) -> BTreeSet<String> {
-    let plain = |words: &Vec<Word>| {
-        let mut words = words.clone();
+fn plain(names: &[&[Word]], tag: Option<&Tag>) -> BTreeSet<String> {
+    let plain = |words: &&[Word]| {
+        let mut words = words.to_vec();
         if let Some(tag) = tag {
             tag.remove(&mut words);
         }

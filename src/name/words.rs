@@ -1,5 +1,7 @@
 //! A name as words: separators differ between producers, words hardly do.
 
+use std::ops::Range;
+
 /// One word of a name with the separator before it (`'\0'` for the first).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
@@ -78,32 +80,40 @@ fn lower(text: &str) -> String {
 }
 
 /// Lower-case words joined by `_`.
-pub(super) fn joined(words: &[Word]) -> String {
-    join(words.iter().map(|w| w.lower.as_str()))
-}
-
-fn join<'a>(words: impl Iterator<Item = &'a str> + Clone) -> String {
-    let mut s = String::with_capacity(words.clone().map(|w| w.len() + 1).sum());
+pub(super) fn joined<'a, W>(words: W) -> String
+where
+    W: IntoIterator<Item = &'a Word, IntoIter: Clone>,
+{
+    let words = words.into_iter();
+    let mut s = String::with_capacity(words.clone().map(|w| w.lower.len() + 1).sum());
     for (i, w) in words.enumerate() {
         if i > 0 {
             s.push('_');
         }
-        s.push_str(w);
+        s.push_str(&w.lower);
     }
     s
 }
 
-/// A spelling as [`joined`] and as [`canonical`] words.
-pub(super) fn forms(spelling: &str) -> (String, String) {
-    let lower = lower(spelling);
-    let mut words: Vec<&str> = Vec::with_capacity(8);
-    words.extend(
-        lower
-            .split(|c: char| !c.is_alphanumeric())
-            .filter(|w| !w.is_empty()),
-    );
-    let words = words.iter().copied();
-    (join(words.clone()), with_synonyms(words))
+/// Writes a spelling (ASCII) as [`joined`] words behind one text, as [`canonical`] words behind another; returns where.
+pub(super) fn forms(
+    spelling: &str,
+    exact: &mut String,
+    canonical: &mut String,
+) -> (Range<usize>, Range<usize>) {
+    let starts = (exact.len(), canonical.len());
+    for byte in spelling.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            exact.push(byte.to_ascii_lowercase().into());
+        } else if exact.len() > starts.0 && !exact.ends_with('_') {
+            exact.push('_');
+        }
+    }
+    if exact.ends_with('_') {
+        exact.pop();
+    }
+    with_synonyms(exact[starts.0..].split('_'), canonical);
+    (starts.0..exact.len(), starts.1..canonical.len())
 }
 
 /// The words as they were written, with their separators.
@@ -120,12 +130,23 @@ pub(super) fn written(words: &[Word]) -> String {
 
 /// Words joined by `_` with common synonyms made one: `attention.query` and `attn_q` are equal.
 pub(super) fn canonical(words: &[Word]) -> String {
-    with_synonyms(words.iter().map(|w| w.lower.as_str()))
+    let mut s = String::with_capacity(words.iter().map(|w| w.lower.len() + 1).sum());
+    with_synonyms(words.iter().map(|w| w.lower.as_str()), &mut s);
+    s
 }
 
-fn with_synonyms<'a>(words: impl Iterator<Item = &'a str> + Clone) -> String {
-    let mut s = String::with_capacity(words.clone().map(|w| w.len() + 1).sum());
-    let mut out: Vec<&str> = Vec::with_capacity(8);
+/// Writes the words behind `s`.
+fn with_synonyms<'a>(words: impl Iterator<Item = &'a str>, s: &mut String) {
+    // pairs of words become one, so the last word waits for the next
+    let mut last: Option<&str> = None;
+    let mut first = true;
+    let mut write = |w: &str| {
+        if !first && !w.bytes().all(|b| b.is_ascii_digit()) {
+            s.push('_');
+        }
+        first = false;
+        s.push_str(w);
+    };
     for w in words {
         let word = match w {
             "attention" | "selfattention" | "selfattn" | "mha" => "attn",
@@ -143,30 +164,19 @@ fn with_synonyms<'a>(words: impl Iterator<Item = &'a str> + Clone) -> String {
             "prob" | "probabilities" => "probs",
             other => other,
         };
-        match (out.last().copied(), word) {
-            (Some("feed"), "forward") => replace_last(&mut out, "mlp"),
-            (Some("self"), "attn") => replace_last(&mut out, "attn"),
-            (Some("attn"), "self") => {}
-            (Some("layer" | "norm"), "norm") => replace_last(&mut out, "norm"),
-            (Some("soft"), "max") => replace_last(&mut out, "softmax"),
-            _ => out.push(word),
-        }
+        last = match (last, word) {
+            (Some("feed"), "forward") => Some("mlp"),
+            (Some("self"), "attn") | (Some("attn"), "self") => Some("attn"),
+            (Some("layer" | "norm"), "norm") => Some("norm"),
+            (Some("soft"), "max") => Some("softmax"),
+            (last, word) => {
+                last.map(&mut write);
+                Some(word)
+            }
+        };
     }
-    for (i, w) in out.iter().enumerate() {
-        if i > 0 && !w.bytes().all(|b| b.is_ascii_digit()) {
-            s.push('_');
-        }
-        s.push_str(w);
-    }
-    s
+    last.map(&mut write);
 }
-
-fn replace_last<'a>(out: &mut [&'a str], with: &'a str) {
-    if let Some(last) = out.last_mut() {
-        *last = with;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

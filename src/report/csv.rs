@@ -1,8 +1,7 @@
 //! One line per tensor, for spreadsheets and scripts (RFC 4180); undefined figures are empty.
 
-use super::{Report, Reporter, Row, RowSide, Style, text};
+use super::{Real, Report, Reporter, Row, RowSide, Style, text};
 use crate::compare::metric::METRICS;
-use serde_json::Value;
 use std::io::{self, Write};
 
 pub struct Csv;
@@ -45,9 +44,8 @@ fn cells(row: &Row) -> Vec<String> {
         text::shape_of(row).replace('×', "x"),
     ];
     cells.extend(METRICS.iter().map(|m| match row.metrics.get(m.id) {
-        Some(Value::Number(n)) => n.to_string(),
-        Some(Value::String(s)) => s.clone(),
-        _ => String::new(),
+        Some(x) => Real(x).exact(),
+        None => String::new(),
     }));
     cells.extend([
         row.compared.to_string(),

@@ -2,7 +2,6 @@
 
 use super::text::{self, escaped};
 use super::{Report, Reporter, Row, Status, Style};
-use serde_json::Value;
 use std::io::{self, Write};
 
 pub struct Html;
@@ -119,7 +118,7 @@ fn stages(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 
 /// The error as a share of the way from 1e-8 to 1, on a logarithmic scale.
 fn length(row: &Row) -> f64 {
-    match row.metrics.get("rel_l2").and_then(Value::as_f64) {
+    match row.metrics.get("rel_l2") {
         Some(error) if error > 0.0 => (100.0 * (1.0 + error.log10() / 8.0)).clamp(1.0, 100.0),
         _ => 0.0,
     }

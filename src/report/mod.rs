@@ -6,16 +6,19 @@ mod html;
 pub mod json;
 mod junit;
 mod markdown;
+mod metrics;
 pub mod pairs;
 pub mod real;
 pub mod table;
 mod text;
 
+pub use metrics::Metrics;
 pub use real::Real;
 
 use crate::compare::Worst;
 use crate::compare::logits::Logits;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Writes a report in one format. A reporter shows; it computes nothing.
@@ -81,8 +84,30 @@ pub struct Report {
     pub diagnosis: Vec<Diagnosis>,
     pub notes: Vec<Note>,
     pub order: String,
-    pub tensors: Vec<Row>,
     pub exit_code: u8,
+    /// The last entry: it is as long as the dump.
+    pub tensors: Vec<Row>,
+}
+
+impl Report {
+    /// Everything but the rows.
+    fn without_rows(&self) -> Report {
+        Report {
+            schema: self.schema,
+            tool: self.tool.clone(),
+            reference: self.reference.clone(),
+            candidate: self.candidate.clone(),
+            verdict: self.verdict,
+            counts: self.counts.clone(),
+            first_divergence: self.first_divergence.clone(),
+            origins: self.origins.clone(),
+            diagnosis: self.diagnosis.clone(),
+            notes: self.notes.clone(),
+            order: self.order.clone(),
+            exit_code: self.exit_code,
+            tensors: Vec::new(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -177,7 +202,7 @@ pub struct Row {
     pub status: Status,
     pub grade: Option<Grade>,
     pub reason: String,
-    pub metrics: serde_json::Map<String, serde_json::Value>,
+    pub metrics: Metrics,
     pub compared: u64,
     pub of: u64,
     pub worst: Option<Element>,
@@ -190,10 +215,10 @@ pub struct Row {
 pub struct RowSide {
     pub name: String,
     pub path: String,
-    pub dtype: String,
+    pub dtype: Cow<'static, str>,
     pub shape: Vec<usize>,
     /// The coarsest type that holds the values.
-    pub precision: Option<String>,
+    pub precision: Option<Cow<'static, str>>,
     pub stats: Option<SideStats>,
 }
 

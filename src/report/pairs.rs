@@ -42,8 +42,8 @@ pub fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
     for pair in &plan.pairs {
         grid.add_row([
             pair.key.to_string(),
-            describe(&pair.reference, pair),
-            describe(&pair.candidate, pair),
+            describe(pair.reference.as_deref(), pair),
+            describe(pair.candidate.as_deref(), pair),
         ]);
     }
     writeln!(out, "{}", grid.trim_fmt())?;
@@ -53,7 +53,7 @@ pub fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn describe(tensor: &Option<Tensor>, pair: &Pair) -> String {
+fn describe(tensor: Option<&Tensor>, pair: &Pair) -> String {
     match tensor {
         Some(t) => format!(
             "{} {}{} {:?}",
@@ -77,7 +77,7 @@ fn guess(t: &Tensor) -> &'static str {
 }
 
 fn as_json(plan: &Plan) -> Value {
-    let side = |t: &Option<Tensor>| match t {
+    let side = |t: Option<&Tensor>| match t {
         Some(t) => {
             json!({"name": t.name, "path": t.origin.path.display().to_string(), "dtype": t.info.dtype().name(), "shape": t.info.shape()})
         }
@@ -86,7 +86,7 @@ fn as_json(plan: &Plan) -> Value {
     let pairs: Vec<Value> = plan
         .pairs
         .iter()
-        .map(|p| json!({"key": p.key.to_string(), "reference": side(&p.reference), "candidate": side(&p.candidate)}))
+        .map(|p| json!({"key": p.key.to_string(), "reference": side(p.reference.as_deref()), "candidate": side(p.candidate.as_deref())}))
         .collect();
     json!({
         "schema": 1,

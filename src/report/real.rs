@@ -13,6 +13,14 @@ impl From<f64> for Real {
     }
 }
 
+impl Real {
+    /// The shortest digits that give the same value back, as JSON has them.
+    pub fn exact(self) -> String {
+        let json = serde_json::to_string(&self).unwrap_or_default();
+        json.trim_matches('"').to_owned()
+    }
+}
+
 impl fmt::Display for Real {
     /// Four significant digits, plain where that is short, else scientific.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,15 +2,10 @@
 
 use super::real::short;
 use super::{Report, Row, RowSide, Status};
-use serde_json::Value;
 
 /// A metric of a row for people; empty where it is undefined.
 pub fn metric(row: &Row, id: &str) -> String {
-    match row.metrics.get(id) {
-        Some(Value::Number(n)) => n.as_f64().map_or(String::new(), short),
-        Some(Value::String(s)) => s.clone(),
-        _ => String::new(),
-    }
+    row.metrics.get(id).map_or(String::new(), short)
 }
 
 pub fn shape(side: &RowSide) -> String {

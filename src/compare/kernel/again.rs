@@ -103,6 +103,19 @@ fn mixed<V: Arithmetic>(r: V, c: V, most: V) -> V {
     mixed.select(c.abs().less(infinity), zero).max(most)
 }
 
+/// Lanes are looked at in eights: the element itself is among the eight from there on.
+#[inline(always)]
+fn first_apart_body<S: Simd, E: Element>(r: &[E::Stored], c: &[E::Stored], far: f64) -> usize {
+    let far = S::F64::splat(far);
+    let (rs, _) = r.as_chunks::<LANES>();
+    let (cs, _) = c.as_chunks::<LANES>();
+    let found = rs.iter().zip(cs).position(|(r, c)| {
+        let apart = wide::<S, E>(c).sub(wide::<S, E>(r)).abs();
+        S::F64::count(apart.equal(far)) > 0
+    });
+    found.unwrap_or(rs.len()) * LANES
+}
+
 #[inline(always)]
 fn odd_body<S: Simd, E: Element>(r: &[E::Stored], c: &[E::Stored]) -> Odd {
     let mut odd = Odd::default();
@@ -150,6 +163,11 @@ per_isa! {
 per_isa! {
     /// The largest |c − r| / (1 + |r|) over elements finite on both sides.
     pub fn max_mixed[E: Element][E](r: &[E::Stored], c: &[E::Stored]) -> f64 = max_mixed_body;
+}
+
+per_isa! {
+    /// No element before the returned place is `far` apart (|c − r| = `far`); one of the eight from there on is, if any.
+    pub fn first_apart[E: Element][E](r: &[E::Stored], c: &[E::Stored], far: f64) -> usize = first_apart_body;
 }
 
 per_isa! {

@@ -8,6 +8,7 @@ use crate::dtype::DType;
 use crate::dump::{Origin, Payload, Printed, Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::{Outcome, Pair};
+use std::sync::Arc;
 
 /// One attention layer. `Default` is a Llama: 2 batch elements, 12 tokens, 4 heads over 2, 16 channels each.
 #[derive(Clone, Debug)]
@@ -300,7 +301,7 @@ pub fn pairs(
     let of = |side: &[(Stage, Array)], stage: Stage| {
         side.iter()
             .find(|(s, _)| *s == stage)
-            .map(|(_, a)| tensor(a))
+            .map(|(_, a)| Arc::new(tensor(a)))
     };
     let mut stages: Vec<Stage> = reference.iter().chain(candidate).map(|(s, _)| *s).collect();
     stages.sort();

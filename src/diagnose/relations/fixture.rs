@@ -6,6 +6,7 @@ use crate::dtype::DType;
 use crate::dump::{Origin, Payload, Printed, Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::{Outcome, Pair};
+use std::sync::Arc;
 
 /// Pairs in the order in which they are given.
 #[derive(Default)]
@@ -65,8 +66,8 @@ impl Dumps {
         let key = key(layer, stage);
         let name = key.to_string();
         self.pairs.push(Pair {
-            reference: Some(tensor(&name, &reference.0, reference.1)),
-            candidate: Some(tensor(&name, &candidate.0, candidate.1)),
+            reference: Some(Arc::new(tensor(&name, &reference.0, reference.1))),
+            candidate: Some(Arc::new(tensor(&name, &candidate.0, candidate.1))),
             aligned: None,
             outcome: Outcome::Incomparable(String::new()),
             logits: None,
@@ -81,7 +82,7 @@ impl Dumps {
             .pairs
             .iter()
             .map(|p| {
-                let values = |t: &Option<Tensor>| t.as_ref().unwrap().values().unwrap();
+                let values = |t: &Option<Arc<Tensor>>| t.as_ref().unwrap().values().unwrap();
                 let (r, c) = (values(&p.reference), values(&p.candidate));
                 let array = |v: Vec<f64>| Array::new(vec![v.len()], v);
                 Some(array(c).distance(&array(r)))

@@ -2,7 +2,7 @@
 
 use crate::dump::payload::{Crc, Payload, Stream};
 use crate::dump::read::{open_file, swap_bytes};
-use crate::dump::{ReadError, ReadErrorKind, TensorInfo};
+use crate::dump::{DiskFile, ReadError, ReadErrorKind, TensorInfo};
 use flate2::read::DeflateDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -18,7 +18,7 @@ pub const MAGIC: &[u8] = b"PK\x03\x04";
 /// One member of a zip archive whose place in the file was checked.
 #[derive(Clone, Debug)]
 pub struct Member {
-    pub path: Arc<Path>,
+    pub file: DiskFile,
     pub name: String,
     /// First byte of the stored or deflated data.
     pub start: u64,
@@ -41,7 +41,7 @@ pub fn members(path: &Path) -> Result<(Vec<Member>, Vec<ReadError>), ReadError> 
     };
     let mut archive = ZipIterable::try_new(BufReader::new(file), Config::default()).map_err(bad)?;
     let (mut local, _) = open_file(path)?;
-    let shared: Arc<Path> = path.into();
+    let shared = DiskFile::from(path);
     let (mut good, mut unreadable) = (Vec::new(), Vec::new());
     for entry in archive.files().map_err(bad)? {
         let entry = entry.map_err(bad)?;
@@ -88,7 +88,7 @@ pub fn members(path: &Path) -> Result<(Vec<Member>, Vec<ReadError>), ReadError> 
             len,
         ) {
             Ok(start) => good.push(Member {
-                path: Arc::clone(&shared),
+                file: shared.clone(),
                 name,
                 start,
                 compressed: entry.compressed_size(),
@@ -143,8 +143,8 @@ fn data_start(
 impl Member {
     /// A reader of the uncompressed bytes, without any check.
     pub fn reader(&self) -> Result<Box<dyn Read + Send>, ReadError> {
-        let io = |e| ReadError::io(&self.path, e).member(&self.name);
-        let mut file = File::open(&self.path).map_err(io)?;
+        let io = |e| ReadError::io(self.file.path(), e).member(&self.name);
+        let mut file = File::open(self.file.path()).map_err(io)?;
         file.seek(SeekFrom::Start(self.start)).map_err(io)?;
         let stored = file.take(self.compressed);
         Ok(if self.deflated {
@@ -164,29 +164,32 @@ impl Member {
                 "the member holds {} bytes, at most {limit} are read",
                 self.size
             );
-            return Err(ReadError::unsupported(&self.path, fact).member(&self.name));
+            return Err(ReadError::unsupported(self.file.path(), fact).member(&self.name));
         }
         let mut bytes = Vec::new();
         self.reader()?
             .take(self.size + 1)
             .read_to_end(&mut bytes)
-            .map_err(|e| ReadError::io(&self.path, e).member(&self.name))?;
+            .map_err(|e| ReadError::io(self.file.path(), e).member(&self.name))?;
         self.verify(bytes.len() as u64, crc32fast::hash(&bytes))?;
         Ok(bytes)
     }
 
     fn verify(&self, size: u64, computed: u32) -> Result<(), ReadError> {
         if size != self.size {
-            return Err(
-                ReadError::truncated(&*self.path, "the member (bytes)", self.size, size)
-                    .member(&self.name),
-            );
+            return Err(ReadError::truncated(
+                self.file.path(),
+                "the member (bytes)",
+                self.size,
+                size,
+            )
+            .member(&self.name));
         }
         if let Some(stored) = self.crc32
             && stored != computed
         {
             let kind = ReadErrorKind::Checksum { stored, computed };
-            return Err(ReadError::new(&*self.path, kind).member(&self.name));
+            return Err(ReadError::new(self.file.path(), kind).member(&self.name));
         }
         Ok(())
     }
@@ -202,7 +205,7 @@ impl Member {
             }))
         } else {
             Payload::File {
-                path: Arc::clone(&self.path),
+                file: self.file.clone(),
                 offset: self.start + skip,
                 big_endian,
                 crc: self.crc32.map(|crc32| Crc {
@@ -239,7 +242,7 @@ impl Stream for Deflated {
         let skipped = reader.pass(self.skip);
         skipped.map_err(|e| match e.downcast::<ReadError>() {
             Ok(error) => error,
-            Err(e) => ReadError::io(&self.member.path, e).member(&self.member.name),
+            Err(e) => ReadError::io(self.member.file.path(), e).member(&self.member.name),
         })?;
         Ok(Box::new(reader))
     }
@@ -282,7 +285,9 @@ impl Verified {
 
     fn corrupt(&self, e: io::Error) -> io::Error {
         let fact = format!("deflated data is corrupt after {} bytes: {e}", self.seen);
-        io::Error::other(ReadError::malformed(&self.member.path, fact).member(&self.member.name))
+        io::Error::other(
+            ReadError::malformed(self.member.file.path(), fact).member(&self.member.name),
+        )
     }
 
     /// Reads on without handing out.

@@ -4,9 +4,8 @@ use super::header::HeaderReader;
 use super::{stem, tensor};
 use crate::dtype::DType;
 use crate::dump::read::data_of;
-use crate::dump::{Format, Hints, Opened, Payload, ReadError, TensorInfo};
+use crate::dump::{DiskFile, Format, Hints, Opened, Payload, ReadError, TensorInfo};
 use std::path::Path;
-use std::sync::Arc;
 
 const MAGIC: &[u8; 8] = b"\x93\xf0\x9f\x94\xa5++\x93";
 const MAX_KEY: u64 = 1 << 16;
@@ -35,7 +34,7 @@ impl Format for Max {
         }
         let metadata = reader.u64()?;
         let end = reader.position().saturating_add(metadata);
-        let shared: Arc<Path> = path.into();
+        let shared = DiskFile::from(path);
         let mut opened = Opened::default();
         while reader.position() < end {
             let length = u64::from(reader.u32()?);
@@ -60,7 +59,7 @@ impl Format for Max {
                     return Err(error.at_byte(offset));
                 }
                 let payload = Payload::File {
-                    path: Arc::clone(&shared),
+                    file: shared.clone(),
                     offset,
                     big_endian: false,
                     crc: None,

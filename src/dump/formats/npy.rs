@@ -85,15 +85,10 @@ impl Format for Npy {
         Ok(opened)
     }
 
-    fn open_head(&self, path: &Path, head: &[u8], len: u64) -> Option<Opened> {
+    fn open_head(&self, path: &Path, head: &[u8], len: u64) -> Option<Tensor> {
         let header = Header::read(&mut &*head, len).ok()?;
-        if header.bytes + header.info.byte_extent() != len {
-            return None;
-        }
-        Some(Opened {
-            tensors: vec![header.tensor(path, 0)],
-            ..Opened::default()
-        })
+        let whole = header.bytes + header.info.byte_extent() == len;
+        whole.then(|| header.tensor(path, 0))
     }
 }
 
@@ -191,7 +186,7 @@ impl Header {
     /// The tensor of an array whose header stands at byte `at` of a file.
     fn tensor(self, path: &Path, at: u64) -> Tensor {
         let payload = Payload::File {
-            path: path.into(),
+            file: path.into(),
             offset: at + self.bytes,
             big_endian: self.big_endian,
             crc: None,

@@ -8,7 +8,6 @@ use crate::dump::{Format, Hints, Opened, Payload, ReadError, TensorInfo};
 use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 /// A serialised tensor; the true name is inside.
 pub struct Onnx;
@@ -56,7 +55,7 @@ impl Format for Onnx {
             name => name.to_string(),
         };
         let consumed = match &payload {
-            Payload::File { path: data, .. } if **data != *path => vec![data.to_path_buf()],
+            Payload::File { file, .. } if file.path() != path => vec![file.path().to_path_buf()],
             _ => Vec::new(),
         };
         let mut tensor = tensor(path, self.name(), name, info, payload);
@@ -266,7 +265,7 @@ impl Proto {
                 return Err(short(found).at_byte(start as u64));
             }
             return Ok(Payload::File {
-                path: path.into(),
+                file: path.into(),
                 offset: start as u64,
                 big_endian: false,
                 crc: None,
@@ -314,9 +313,8 @@ impl Proto {
             let what = data_of(info);
             return Err(ReadError::truncated(&file, what, info.byte_extent(), found));
         }
-        let file: Arc<Path> = file.into();
         Ok(Payload::File {
-            path: file,
+            file: file.into(),
             offset,
             big_endian: false,
             crc: None,

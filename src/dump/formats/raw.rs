@@ -74,7 +74,7 @@ impl Raw {
             .or(infix.shape);
         let (info, guess) = understand(path, len, &said)?;
         let payload = Payload::File {
-            path: path.into(),
+            file: path.into(),
             offset: said.offset,
             big_endian: said.big_endian && info.dtype().size() > 1,
             crc: None,

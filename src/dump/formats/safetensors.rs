@@ -3,12 +3,11 @@
 use super::{stem, tensor};
 use crate::dtype::DType;
 use crate::dump::read::{data_of, open_file};
-use crate::dump::{Format, Hints, Opened, Payload, ReadError, TensorInfo};
+use crate::dump::{DiskFile, Format, Hints, Opened, Payload, ReadError, TensorInfo};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 
 /// The format's own limit for the header.
 const MAX_HEADER: u64 = 100_000_000;
@@ -61,7 +60,7 @@ impl Format for Safetensors {
         })?;
 
         let mut opened = Opened::default();
-        let shared: Arc<Path> = path.into();
+        let shared = DiskFile::from(path);
         let start = 8 + header;
         for name in written_order(&metadata) {
             let Some(stored) = metadata.info(&name) else {
@@ -82,7 +81,7 @@ impl Format for Safetensors {
                     return Err(error.at_byte(offset));
                 }
                 let payload = Payload::File {
-                    path: Arc::clone(&shared),
+                    file: shared.clone(),
                     offset,
                     big_endian: false,
                     crc: None,

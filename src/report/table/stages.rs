@@ -7,7 +7,6 @@ use crate::report::{Row, RowSide, SideStats, Status};
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ContentArrangement, Table as Grid, presets,
 };
-use serde_json::Value;
 use std::io::{self, Write};
 
 /// Rows shown in full on either side of the first divergence.
@@ -235,7 +234,8 @@ fn fold(rows: &mut Vec<&Row>) -> Option<String> {
     };
     let errors = compared
         .iter()
-        .filter_map(|r| r.metrics.get("rel_l2").and_then(Value::as_f64));
+        .filter_map(|r| r.metrics.get("rel_l2"))
+        .filter(|e| e.is_finite());
     let worst = errors.fold(None, |w: Option<f64>, x| Some(w.map_or(x, |w| w.max(x))));
     let mut parts = match (compared.len(), compared.first().is_some_and(|r| agrees(r))) {
         (0, _) => Vec::new(),

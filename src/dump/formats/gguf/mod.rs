@@ -9,7 +9,8 @@ use super::tensor;
 use crate::dtype::DType;
 use crate::dump::read::data_of;
 use crate::dump::{
-    Format, Hints, Opened, Payload, Printed, ReadError, Remark, Stream, Tensor, TensorInfo,
+    DiskFile, Format, Hints, Opened, Payload, Printed, ReadError, Remark, Stream, Tensor,
+    TensorInfo,
 };
 use blocks::Block;
 use std::collections::BTreeMap;
@@ -69,7 +70,7 @@ impl Format for Gguf {
         }
         let start = reader.position().next_multiple_of(alignment);
         let len = reader.file_len();
-        let shared: Arc<Path> = path.into();
+        let shared = DiskFile::from(path);
         let mut opened = Opened::default();
         let mut quantised: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
         for entry in table {
@@ -174,10 +175,11 @@ impl Entry {
     /// The tensor, and the name of its blocks where it is quantised.
     fn place(
         &self,
-        path: &Arc<Path>,
+        file: &DiskFile,
         start: u64,
         len: u64,
     ) -> Result<(Tensor, Option<&'static str>), ReadError> {
+        let path = file.path();
         let block = Block::of_type(self.kind);
         let dtype = match plain_type(self.kind) {
             Some(dtype) => dtype,
@@ -218,13 +220,13 @@ impl Entry {
         };
         let payload = match block {
             None => Payload::File {
-                path: Arc::clone(path),
+                file: file.clone(),
                 offset,
                 big_endian: false,
                 crc: None,
             },
             Some(block) => Payload::Stream(Arc::new(Dequantised {
-                path: Arc::clone(path),
+                file: file.clone(),
                 member: self.name.clone(),
                 offset,
                 blocks: (info.len() / block.elements) as u64,
@@ -255,7 +257,7 @@ fn plain_type(kind: u32) -> Option<DType> {
 
 /// A quantised tensor as a stream of f32.
 struct Dequantised {
-    path: Arc<Path>,
+    file: DiskFile,
     member: String,
     offset: u64,
     blocks: u64,
@@ -264,8 +266,8 @@ struct Dequantised {
 
 impl Stream for Dequantised {
     fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
-        let io = |e| ReadError::io(&self.path, e).member(&self.member);
-        let mut file = File::open(&self.path).map_err(io)?;
+        let io = |e| ReadError::io(self.file.path(), e).member(&self.member);
+        let mut file = File::open(self.file.path()).map_err(io)?;
         file.seek(SeekFrom::Start(self.offset)).map_err(io)?;
         Ok(Box::new(DequantisedReader {
             file: BufReader::with_capacity(1 << 16, file),

@@ -4,11 +4,10 @@ use super::pickle::{Machine, Node};
 use super::rebuild::Storage;
 use super::{collect, fit, pickle_error};
 use crate::dump::read::open_file;
-use crate::dump::{Opened, Payload, ReadError};
+use crate::dump::{DiskFile, Opened, Payload, ReadError};
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
 
 /// The first pickle: protocol 2, the number 0x1950a86a20f9469cfc6c, end.
 const MAGIC: &[u8] = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
@@ -96,7 +95,7 @@ pub fn open(path: &Path) -> Result<Opened, ReadError> {
         }
     }
 
-    let shared: Arc<Path> = path.into();
+    let shared = DiskFile::from(path);
     Ok(collect(path, &machine, root, |view| {
         let Some(&(start, size)) = places.get(&*view.storage.key) else {
             let fact = format!("the file has no storage {}", view.storage.key);
@@ -104,7 +103,7 @@ pub fn open(path: &Path) -> Result<Opened, ReadError> {
         };
         let (info, skip) = fit(path, view, size)?;
         let payload = Payload::File {
-            path: Arc::clone(&shared),
+            file: shared.clone(),
             offset: start + skip,
             big_endian: big_endian && info.dtype().size() > 1,
             crc: None,

@@ -1,0 +1,332 @@
+//! What words mean: the table of spellings, and its look-up.
+
+mod table;
+
+use super::Stage;
+use super::words::{Word, canonical, forms, joined};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::LazyLock;
+use table::{DIALECTS, Dialect};
+
+/// What a spelling means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// The tensor itself.
+    Stage(Stage),
+    /// The output of a module that equals the stage.
+    Module(Stage),
+    /// Depends on what else the dump holds.
+    Depends(Rule),
+    /// Known to be no canonical stage.
+    Nothing,
+}
+
+/// A reading that needs its surroundings; resolved in `rules.rs`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// `post_attention_layernorm`: the MLP's norm, or a norm after attention where others stand around the MLP.
+    PostAttention,
+    /// `attn_out`: after the output projection, or before it when that has a name of its own.
+    AttnOut,
+    /// Activation: of the gate, or of up where there is no gate (then it is the middle of the MLP).
+    Act,
+    /// `ffn_act`: the middle of the MLP, unless nothing says so.
+    MidAct,
+    /// `scores`: final scores, or raw ones when masked ones have a name of their own.
+    Scores,
+    /// llama.cpp names projection, reshape and rotation alike.
+    QCur,
+    KCur,
+    /// What a graph takes in: token rows when more is added later.
+    InpEmbd,
+    /// Gate projection, or the router of a mixture of experts.
+    Gate,
+    /// `attn_ln`: a norm before attention where an MLP norm stands beside it, else after.
+    AttnLn,
+    /// A norm of the attention sublayer: before it, behind it in BART.
+    SublayerNorm,
+    /// The layer's last norm: the MLP's own, behind everything in BART.
+    LastNorm,
+    /// TransformerLens: before the activation, of the gate where there is one.
+    HookPre,
+    HookPreLinear,
+}
+
+impl Rule {
+    fn is_per_layer(self) -> bool {
+        self != Rule::InpEmbd
+    }
+}
+
+/// All spellings of all dialects, by exact words and by words with synonyms made one.
+struct Table {
+    dialects: Vec<&'static str>,
+    layered: Spellings,
+    top: Spellings,
+}
+
+/// What words mean. Built at every start, so each text and each list is a piece of one that all share.
+struct Spellings {
+    meanings: HashMap<&'static str, Meanings>,
+    readings: Vec<Link>,
+}
+
+/// Heads of two lists of readings.
+#[derive(Clone, Copy, Default)]
+struct Meanings {
+    /// The words stand so in the table.
+    exact: Option<u32>,
+    /// The words are what synonyms make of a spelling in the table.
+    canonical: Option<u32>,
+}
+
+/// What one dialect reads, and the dialects that follow.
+struct Link {
+    dialect: usize,
+    reading: Reading,
+    next: Option<u32>,
+}
+
+impl Spellings {
+    fn with_capacity(n: usize) -> Spellings {
+        Spellings {
+            meanings: HashMap::with_capacity(n),
+            readings: Vec::with_capacity(2 * n),
+        }
+    }
+
+    fn add(&mut self, entry: &Entry, exact: &'static str, canonical: &'static str) {
+        let meanings = self.meanings.entry(exact).or_default();
+        meanings.exact = prepended(&mut self.readings, meanings.exact, entry);
+        let meanings = self.meanings.entry(canonical).or_default();
+        meanings.canonical = prepended(&mut self.readings, meanings.canonical, entry);
+    }
+
+    fn exact(&self, words: &str) -> impl Iterator<Item = &Link> {
+        self.list(self.meanings.get(words).and_then(|m| m.exact))
+    }
+
+    fn canonical(&self, words: &str) -> impl Iterator<Item = &Link> {
+        self.list(self.meanings.get(words).and_then(|m| m.canonical))
+    }
+
+    fn list(&self, head: Option<u32>) -> impl Iterator<Item = &Link> {
+        let link = |i: u32| &self.readings[i as usize];
+        std::iter::successors(head.map(link), move |l| l.next.map(link))
+    }
+}
+
+/// The head of a list with one reading more in front; the first reading of a dialect stays.
+fn prepended(readings: &mut Vec<Link>, head: Option<u32>, entry: &Entry) -> Option<u32> {
+    // entries come dialect by dialect
+    if head.is_some_and(|i| readings[i as usize].dialect == entry.dialect) {
+        return head;
+    }
+    readings.push(Link {
+        dialect: entry.dialect,
+        reading: entry.reading,
+        next: head,
+    });
+    Some(readings.len() as u32 - 1)
+}
+
+/// One spelling of the table: where its words stand in the texts of all [`forms`].
+struct Entry {
+    dialect: usize,
+    reading: Reading,
+    layered: bool,
+    exact: Range<usize>,
+    canonical: Range<usize>,
+}
+
+/// The dialects in the order of the table; the canonical stage names themselves come last.
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let (mut exacts, mut canonicals) = (
+        String::with_capacity(1 << 15),
+        String::with_capacity(1 << 15),
+    );
+    let mut entries = Vec::with_capacity(2048);
+    let mut dialects = Vec::with_capacity(DIALECTS.len() + 1);
+    for (number, dialect) in DIALECTS.iter().enumerate() {
+        dialects.push(dialect.name);
+        for (layered, spelling, reading) in dialect.spellings() {
+            let (exact, canonical) = forms(spelling, &mut exacts, &mut canonicals);
+            entries.push(Entry {
+                dialect: number,
+                reading,
+                layered,
+                exact,
+                canonical,
+            });
+        }
+    }
+    for row in super::stage::STAGES {
+        let (exact, canonical) = forms(row.name, &mut exacts, &mut canonicals);
+        entries.push(Entry {
+            dialect: dialects.len(),
+            reading: Reading::Stage(row.stage),
+            layered: row.stage.is_per_layer(),
+            exact,
+            canonical,
+        });
+    }
+    dialects.push("tdiff");
+    // they live as long as the table, which is static
+    let (exacts, canonicals): (&'static str, &'static str) = (exacts.leak(), canonicals.leak());
+    let mut table = Table {
+        dialects,
+        layered: Spellings::with_capacity(1536),
+        top: Spellings::with_capacity(256),
+    };
+    for entry in &entries {
+        table.table_mut(entry.layered).add(
+            entry,
+            &exacts[entry.exact.clone()],
+            &canonicals[entry.canonical.clone()],
+        );
+    }
+    table
+});
+
+impl Dialect {
+    /// Every spelling: whether it stands in a layer, and what it means. Of two readings the first stays.
+    fn spellings(&self) -> impl Iterator<Item = (bool, &'static str, Reading)> {
+        let of_stages = |list: &'static [(Stage, &'static [&'static str])],
+                         reading: fn(Stage) -> Reading| {
+            list.iter().flat_map(move |(stage, spellings)| {
+                let (layered, reading) = (stage.is_per_layer(), reading(*stage));
+                spellings.iter().map(move |s| (layered, *s, reading))
+            })
+        };
+        let depends = self.depends.iter().flat_map(|(rule, spellings)| {
+            let (layered, reading) = (rule.is_per_layer(), Reading::Depends(*rule));
+            spellings.iter().map(move |s| (layered, *s, reading))
+        });
+        let nothing = [true, false].into_iter().flat_map(|layered| {
+            let spellings = self.nothing.iter();
+            spellings.map(move |s| (layered, *s, Reading::Nothing))
+        });
+        of_stages(self.stages, Reading::Stage)
+            .chain(depends)
+            .chain(of_stages(self.modules, Reading::Module))
+            .chain(nothing)
+    }
+}
+
+impl Table {
+    fn table_mut(&mut self, layered: bool) -> &mut Spellings {
+        if layered {
+            &mut self.layered
+        } else {
+            &mut self.top
+        }
+    }
+
+    fn table(&self, layered: bool) -> &Spellings {
+        if layered { &self.layered } else { &self.top }
+    }
+}
+
+/// The rank of each dialect: the lowest is asked first.
+#[derive(Clone, Debug)]
+pub(super) struct Ranking(Vec<usize>);
+
+impl Ranking {
+    /// The dialect that reads most of the names (words, and whether they stand in a layer) comes first.
+    pub fn of_names(names: impl Iterator<Item = (String, bool)>) -> Ranking {
+        let mut votes = vec![0usize; TABLE.dialects.len()];
+        for (words, layered) in names {
+            for link in TABLE.table(layered).exact(&words) {
+                votes[link.dialect] += 1;
+            }
+        }
+        let mut order: Vec<usize> = (0..votes.len()).collect();
+        order.sort_by_key(|&i| std::cmp::Reverse(votes[i]));
+        let mut ranks = vec![0; order.len()];
+        for (rank, dialect) in order.into_iter().enumerate() {
+            ranks[dialect] = rank;
+        }
+        Ranking(ranks)
+    }
+
+    fn best<'a>(&self, readings: impl Iterator<Item = &'a Link>) -> Option<Reading> {
+        let best = readings.min_by_key(|link| self.0[link.dialect]);
+        best.map(|link| link.reading)
+    }
+}
+
+/// Looks the words up: exact words before synonyms, dialects by their rank.
+pub(super) fn look_up(words: &[Word], layered: bool, ranking: &Ranking) -> Option<Reading> {
+    let table = TABLE.table(layered);
+    ranking
+        .best(table.exact(&joined(words)))
+        .or_else(|| ranking.best(table.canonical(&canonical(words))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::split;
+    use super::*;
+
+    /// The dialects of that name first.
+    fn ranking(first: &[&str]) -> Ranking {
+        let rank = |name: &&str| first.iter().position(|f| f == name).unwrap_or(first.len());
+        Ranking(TABLE.dialects.iter().map(rank).collect())
+    }
+
+    #[test]
+    fn the_table_of_dialects_is_sound() {
+        assert!(TABLE.dialects.len() > 5);
+        let names: std::collections::BTreeSet<_> = TABLE.dialects.iter().collect();
+        assert_eq!(
+            names.len(),
+            TABLE.dialects.len(),
+            "a dialect is named twice"
+        );
+    }
+
+    #[test]
+    fn every_canonical_name_reads_as_itself() {
+        for row in super::super::stage::STAGES {
+            assert_eq!(
+                look_up(
+                    &split(row.name),
+                    row.stage.is_per_layer(),
+                    &ranking(&["tdiff"])
+                ),
+                Some(Reading::Stage(row.stage))
+            );
+        }
+    }
+
+    #[test]
+    fn the_dialect_asked_first_decides() {
+        let read = |order: &[&str]| look_up(&split("attention"), true, &ranking(order));
+        assert_eq!(
+            read(&["bert", "torchtitan"]),
+            Some(Reading::Module(Stage::AttnOutNorm))
+        );
+        assert_eq!(
+            read(&["torchtitan", "bert"]),
+            Some(Reading::Module(Stage::OProj))
+        );
+    }
+
+    #[test]
+    fn the_names_vote_for_their_dialect() {
+        let names = ["attention_norm", "attention_wq", "attention"].map(|n| (n.to_string(), true));
+        let ranking = Ranking::of_names(names.into_iter());
+        assert_eq!(
+            look_up(&split("attention"), true, &ranking),
+            Some(Reading::Module(Stage::OProj))
+        );
+        let names = ["attention_self_query", "output_LayerNorm", "output_dense"]
+            .map(|n| (n.to_lowercase(), true));
+        let ranking = Ranking::of_names(names.into_iter());
+        assert_eq!(
+            look_up(&split("attention"), true, &ranking),
+            Some(Reading::Module(Stage::AttnOutNorm))
+        );
+    }
+}
