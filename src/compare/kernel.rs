@@ -337,11 +337,11 @@ fn pass_body<S: Simd, const MASKED: bool, E: Element>(
 macro_rules! per_isa {
     (
         $(#[$doc:meta])*
-        pub fn $name:ident[$($generic:tt)*][$($forward:tt)*]($($arg:ident: $ty:ty),*) -> $out:ty = $body:ident;
+        $visibility:vis fn $name:ident[$($generic:tt)*][$($forward:tt)*]($($arg:ident: $ty:ty),*) -> $out:ty = $body:ident;
     ) => {
         $(#[$doc])*
-        pub fn $name<$($generic)*>(isa: $crate::compare::isa::Isa, $($arg: $ty),*) -> $out {
-            use $crate::compare::isa::Isa;
+        $visibility fn $name<$($generic)*>(isa: $crate::compare::Isa, $($arg: $ty),*) -> $out {
+            use $crate::compare::Isa;
             use $crate::compare::simd;
             #[cfg(target_arch = "x86_64")]
             {
@@ -367,7 +367,7 @@ macro_rules! per_isa {
         }
     };
 }
-use per_isa;
+pub(crate) use per_isa;
 
 per_isa! {
     /// Sums over one block of at most [`BLOCK`] elements. Without `MASKED` every element counts, and a NaN or infinity

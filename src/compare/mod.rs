@@ -22,13 +22,14 @@ mod order;
 mod partial;
 mod piece;
 mod precision;
-mod simd;
+pub(crate) mod simd;
 mod source;
 pub mod summarise;
 mod wide;
 mod work;
 
 pub use isa::Isa;
+pub(crate) use kernel::per_isa;
 
 use crate::dtype::DType;
 use crate::dump::{ReadError, Tensor};

@@ -1,20 +1,17 @@
 //! Inner products and distances, in eight sums that do not wait for one another.
 
+use crate::compare::simd::{Arithmetic, LANES, Simd, Vector};
+use crate::compare::{Isa, per_isa};
+
 /// Σ a·b over the shorter of both.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
-    const LANES: usize = 8;
     let n = a.len().min(b.len());
-    let (a, b) = (&a[..n], &b[..n]);
-    let (heads, tail) = a.as_chunks::<LANES>();
-    let (others, rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for (x, y) in heads.iter().zip(others) {
-        for i in 0..LANES {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    let left: f64 = tail.iter().zip(rest).map(|(x, y)| x * y).sum();
-    sums.iter().sum::<f64>() + left
+    products(Isa::detect(), &a[..n], &b[..n])
+}
+
+/// ‖a‖ over finite elements.
+pub fn norm(a: &[f64]) -> f64 {
+    sums(a, a).a.sqrt()
 }
 
 /// ‖a − b‖ / ‖b‖ over places finite on both sides; 1 when nothing can be compared.
@@ -22,37 +19,120 @@ pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     if a.len() != b.len() {
         return 1.0;
     }
-    let squares = |a: f64, b: f64| {
-        let known = a.is_finite() & b.is_finite();
-        let of = |x: f64| if known { x * x } else { 0.0 };
-        (of(a - b), of(b))
-    };
-    let (mut diffs, mut norms) = ([0.0; 8], [0.0; 8]);
-    let (heads, tail) = a.as_chunks::<8>();
-    let (others, rest) = b.as_chunks::<8>();
-    for (a, b) in heads.iter().zip(others) {
-        for i in 0..8 {
-            let (d, n) = squares(a[i], b[i]);
-            diffs[i] += d;
-            norms[i] += n;
-        }
-    }
-    let (mut diff, mut norm) = (diffs.iter().sum::<f64>(), norms.iter().sum::<f64>());
-    for (a, b) in tail.iter().zip(rest) {
-        let (d, n) = squares(*a, *b);
-        diff += d;
-        norm += n;
-    }
-    if norm > 0.0 {
-        (diff / norm).sqrt()
+    let sums = sums(a, b);
+    if sums.b > 0.0 {
+        (sums.diff / sums.b).sqrt()
     } else {
         1.0
     }
 }
 
+/// Sums over places finite on both sides.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sums {
+    /// Σ a², Σ b², Σ a·b and Σ (a − b)².
+    pub a: f64,
+    pub b: f64,
+    pub product: f64,
+    pub diff: f64,
+    /// How many places there are, and how many are finite on one side only.
+    pub known: u64,
+    pub odd: u64,
+}
+
+/// The sums of two slices, over the shorter of both.
+pub fn sums(a: &[f64], b: &[f64]) -> Sums {
+    let n = a.len().min(b.len());
+    overlap(Isa::detect(), &a[..n], &b[..n])
+}
+
+impl Sums {
+    pub fn append(&mut self, other: &Sums) {
+        self.a += other.a;
+        self.b += other.b;
+        self.product += other.product;
+        self.diff += other.diff;
+        self.known += other.known;
+        self.odd += other.odd;
+    }
+
+    /// Adds one place.
+    #[inline(always)]
+    pub fn add(&mut self, a: f64, b: f64) {
+        let known = a.is_finite() & b.is_finite();
+        let (x, y) = if known { (a, b) } else { (0.0, 0.0) };
+        self.a += x * x;
+        self.b += y * y;
+        self.product += x * y;
+        self.diff += (x - y) * (x - y);
+        self.known += u64::from(known);
+        self.odd += u64::from(a.is_finite() != b.is_finite());
+    }
+}
+
+per_isa! {
+    /// Σ a·b of slices of one length.
+    fn products[][](a: &[f64], b: &[f64]) -> f64 = products_body;
+}
+
+per_isa! {
+    /// [`sums`] of slices of one length.
+    fn overlap[][](a: &[f64], b: &[f64]) -> Sums = overlap_body;
+}
+
+#[inline(always)]
+fn products_body<S: Simd>(a: &[f64], b: &[f64]) -> f64 {
+    let (heads, tail) = a.as_chunks::<LANES>();
+    let (others, rest) = b.as_chunks::<LANES>();
+    let mut sums = S::F64::splat(0.0);
+    for (x, y) in heads.iter().zip(others) {
+        sums = sums.add(S::of_f64(x).mul(S::of_f64(y)));
+    }
+    let left: f64 = tail.iter().zip(rest).map(|(x, y)| x * y).sum();
+    total(sums) + left
+}
+
+#[inline(always)]
+fn overlap_body<S: Simd>(a: &[f64], b: &[f64]) -> Sums {
+    let (heads, tail) = a.as_chunks::<LANES>();
+    let (others, rest) = b.as_chunks::<LANES>();
+    let (zero, infinity) = (S::F64::splat(0.0), S::F64::splat(f64::INFINITY));
+    let [mut aa, mut bb, mut ab, mut dd] = [zero; 4];
+    let (mut known, mut finite) = (0, 0);
+    for (a, b) in heads.iter().zip(others) {
+        let (a, b) = (S::of_f64(a), S::of_f64(b));
+        let (of_a, of_b) = (a.abs().less(infinity), b.abs().less(infinity));
+        let both = S::F64::both(of_a, of_b);
+        known += S::F64::count(both);
+        finite += S::F64::count(S::F64::either(of_a, of_b));
+        let (a, b) = (a.select(both, zero), b.select(both, zero));
+        let d = a.sub(b);
+        aa = aa.add(a.mul(a));
+        bb = bb.add(b.mul(b));
+        ab = ab.add(a.mul(b));
+        dd = dd.add(d.mul(d));
+    }
+    let mut sums = Sums {
+        a: total(aa),
+        b: total(bb),
+        product: total(ab),
+        diff: total(dd),
+        known,
+        odd: finite - known,
+    };
+    for (a, b) in tail.iter().zip(rest) {
+        sums.add(*a, *b);
+    }
+    sums
+}
+
+fn total(lanes: impl Vector<Scalar = f64>) -> f64 {
+    lanes.array().iter().sum()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::dot;
+    use super::*;
 
     #[test]
     fn every_length_is_summed_whole() {
@@ -61,5 +141,22 @@ mod tests {
             let expected: f64 = a.iter().map(|x| x * x).sum();
             assert_eq!(dot(&a, &a), expected);
         }
+    }
+
+    #[test]
+    fn places_that_are_not_finite_on_both_sides_are_left_out() {
+        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+        for n in [1, 8, 11, 40] {
+            let a: Vec<f64> = (0..n).map(|i| f64::from(i) - 3.5).collect();
+            let mut b: Vec<f64> = a.iter().map(|x| x * x).collect();
+            b[n as usize / 2] = odd[n as usize % 3];
+            let mut expected = Sums::default();
+            a.iter().zip(&b).for_each(|(a, b)| expected.add(*a, *b));
+            assert_eq!((expected.known, expected.odd), (n as u64 - 1, 1));
+            for isa in Isa::ALL {
+                assert_eq!(overlap(isa, &a, &b), expected);
+            }
+        }
+        assert_eq!(sums(&odd, &odd), Sums::default());
     }
 }

@@ -11,6 +11,7 @@ use crate::name::{Key, Stage};
 use crate::pairs::Pair;
 use crate::report::{Diagnosis, Note};
 use crate::threads;
+use std::sync::OnceLock;
 
 /// Everything the report needs to know about causes.
 #[derive(Debug, Default)]
@@ -137,8 +138,6 @@ pub(super) fn at_all(
     look: impl Fn(usize) -> Vec<Suspicion> + Sync,
 ) -> Vec<Vec<Suspicion>> {
     const AT_ONCE: usize = 1 << 17;
-    // not worth a thread
-    const TINY: usize = 1 << 14;
     let mut out = Vec::with_capacity(places.len());
     let mut left = places;
     while !left.is_empty() {
@@ -148,14 +147,16 @@ pub(super) fn at_all(
             held <= AT_ONCE
         });
         let (now, later) = left.split_at(fit.count().max(1));
-        out.extend(threads::map(
-            now,
-            if held < TINY { usize::MAX } else { 0 },
-            |&i| look(i),
-        ));
+        out.extend(threads::map(now, worth_threads(held), |&i| look(i)));
         left = later;
     }
     out
+}
+
+/// How many hypotheses about so many elements are worth a second thread.
+fn worth_threads(elements: usize) -> usize {
+    const TINY: usize = 1 << 14;
+    if elements < TINY { usize::MAX } else { 2 }
 }
 
 /// What is learned about the pair of dumps on the way.
@@ -379,17 +380,17 @@ fn with_case<T>(
         candidate: &candidate,
         error: scene.errors[i]?,
         noise: bound,
+        looks_like_noise: OnceLock::new(),
     };
     Some(f(&case))
 }
 
 /// Every hypothesis about one place that explains something, the best first, one per cause.
 fn suspect(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
+    // one after the other: what two hold at once would double the memory, and hardly halve the time
     let test = |case: &Case<'_>| {
-        RELATIONS
-            .iter()
-            .flat_map(|r| r.test(case))
-            .collect::<Vec<_>>()
+        let found = RELATIONS.iter().flat_map(|r| r.test(case));
+        found.collect::<Vec<_>>()
     };
     let mut all = if is_partial(&scene.pairs[i]) {
         known_part(scene, i, bound).unwrap_or_default()
@@ -420,6 +421,7 @@ fn known_part(scene: &Scene<'_>, i: usize, bound: f64) -> Option<Vec<Suspicion>>
         candidate: &candidate,
         error: scene.errors[i]?,
         noise: bound,
+        looks_like_noise: OnceLock::new(),
     };
     Some(permute::within_heads(&case))
 }

@@ -1,12 +1,13 @@
 //! Both dumps as arrays in canonical axes, for the relations and laws: loaded when asked for, cut to a sample when large,
 //! forgotten when others need the room.
 
-use super::dot::distance;
+use super::dot::{distance, norm};
 use super::fused::Cut;
 use crate::dump::{Payload, Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Values of one tensor, row-major.
@@ -17,7 +18,30 @@ use std::sync::{Arc, Mutex, OnceLock};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Array {
     pub shape: Vec<usize>,
-    pub data: Arc<[f64]>,
+    pub data: Values,
+}
+
+/// Numbers that clones share. A vector becomes one without being copied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values(Arc<Vec<f64>>);
+
+impl From<Vec<f64>> for Values {
+    fn from(values: Vec<f64>) -> Self {
+        Values(Arc::new(values))
+    }
+}
+
+impl FromIterator<f64> for Values {
+    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
+        Vec::from_iter(values).into()
+    }
+}
+
+impl Deref for Values {
+    type Target = [f64];
+    fn deref(&self) -> &[f64] {
+        &self.0
+    }
 }
 
 /// Which dump.
@@ -451,16 +475,7 @@ impl Array {
 
     /// ‖x‖ over finite elements.
     pub fn norm(&self) -> f64 {
-        let squares = |x: &f64| if x.is_finite() { x * x } else { 0.0 };
-        // sums that do not wait for one another
-        let mut sums = [0.0; 8];
-        let (heads, tail) = self.data.as_chunks::<8>();
-        for x in heads {
-            for (sum, x) in sums.iter_mut().zip(x) {
-                *sum += squares(x);
-            }
-        }
-        (sums.iter().sum::<f64>() + tail.iter().map(squares).sum::<f64>()).sqrt()
+        norm(&self.data)
     }
 
     /// ‖self − other‖ / ‖other‖ over places finite on both sides; 1 when nothing can be compared.

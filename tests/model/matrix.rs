@@ -110,6 +110,7 @@ impl Seen {
                     candidate: &c,
                     error,
                     noise,
+                    looks_like_noise: Default::default(),
                 };
                 for relation in RELATIONS {
                     note(relation.id(), relation.test(&case));

@@ -88,11 +88,11 @@ fn suspicion(
     if seen(reference) || seen(candidate) {
         return None;
     }
-    let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
     let (m, m_c) = (
         reference.dumped(Stage::MlpNorm)?,
         candidate.dumped(Stage::MlpNorm)?,
     );
+    let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
     let before = c.distance(&r);
     // both sides have one stream only where the norm agrees
     let sizes = [&c, &m, &m_c].iter().all(|a| a.data.len() == r.data.len());

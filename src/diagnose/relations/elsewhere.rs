@@ -7,7 +7,7 @@
 mod fused;
 mod meaning;
 
-use super::{Case, Relation, undone};
+use super::{Case, EXPLAINS, Relation, undone};
 use crate::diagnose::{Side, Suspicion};
 use crate::name::Stage::*;
 use crate::name::{Key, Stage};
@@ -197,6 +197,7 @@ fn twice(case: &Case<'_>) -> Option<Suspicion> {
     ]
     .into_iter()
     .filter(|s| Some(*s) < case.stage())
+    .filter(|stage| may_be_half(case, site.key(*stage), before))
     .find_map(|stage| {
         let other = site.tap(stage).filter(|x| x.data.len() == c.data.len())?;
         let after = c.distance(&other.map(|x| 2.0 * x));
@@ -211,6 +212,28 @@ fn twice(case: &Case<'_>) -> Option<Suspicion> {
         )];
         case.suspect("buffer_aliased", title, before, after, evidence)
     })
+}
+
+/// Whether the candidate's norms leave it open that the tensor of the case is twice that one: ‖c − 2x‖ ≥ |‖c‖ − 2‖x‖|.
+fn may_be_half(case: &Case<'_>, key: Key, before: f64) -> bool {
+    // of parts that are looked at the norms may differ from those of the whole
+    const PARTS: f64 = 0.2;
+    let norm = |i: usize| Some(case.scene.pairs[i].stats()?.candidate.l2);
+    let before_it = |key: &Key| {
+        let layer = key
+            .layer?
+            .checked_sub(1)
+            .filter(|_| key.stage == Some(Input))?;
+        case.scene
+            .find(&case.site(Side::Candidate).in_layer(layer).key(Output))
+    };
+    let there = case.scene.find(&key).or_else(|| before_it(&key));
+    let norms = (case.index().and_then(norm), there.and_then(norm));
+    match norms {
+        (Some(c), Some(x)) => (c / (2.0 * x) - 1.0).abs() <= PARTS + EXPLAINS * before + case.noise,
+        // derived from others, or not compared
+        _ => true,
+    }
 }
 
 /// One side saved the branch, the other the stream after it (or before and after a norm): a sum with the input fits, and what

@@ -102,6 +102,7 @@ impl Dumps {
             candidate: &c,
             error: errors[i].unwrap(),
             noise: 2e-6,
+            looks_like_noise: Default::default(),
         });
     }
 

@@ -8,28 +8,57 @@ pub const TOKENS: usize = 192;
 
 /// The first rows of an array.
 pub fn first_rows(a: &Array) -> Array {
-    let rows = a.rows().len().min(TOKENS);
-    Array::new(vec![rows, a.width()], a.data[..rows * a.width()].to_vec())
+    let (rows, width) = (a.rows().len(), a.width());
+    if rows <= TOKENS {
+        return Array {
+            shape: vec![rows, width],
+            data: a.data.clone(),
+        };
+    }
+    Array::new(vec![TOKENS, width], a.data[..TOKENS * width].to_vec())
 }
 
 /// The first tokens without their mean.
 pub fn centred(a: &Array) -> Array {
     let a = first_rows(a);
-    let n = a.rows().len() as f64;
-    let mut mean = vec![0.0; a.width()];
+    let mean = mean(a.rows());
+    let mut data = Vec::with_capacity(a.data.len());
     for row in a.rows() {
-        mean.iter_mut().zip(row).for_each(|(m, x)| *m += x / n);
+        data.extend(row.iter().zip(&mean).map(|(x, m)| x - m));
     }
-    let data = a
-        .rows()
-        .flat_map(|row| {
-            row.iter()
-                .zip(&mean)
-                .map(|(x, m)| x - m)
-                .collect::<Vec<_>>()
-        })
-        .collect();
-    Array::new(a.shape.clone(), data)
+    Array::new(a.shape, data)
+}
+
+fn mean<'a>(rows: impl ExactSizeIterator<Item = &'a [f64]> + Clone) -> Vec<f64> {
+    let n = rows.len() as f64;
+    let mut mean = vec![0.0; rows.clone().next().map_or(0, <[f64]>::len)];
+    for row in rows {
+        mean.iter_mut().zip(row).for_each(|(m, x)| *m += x);
+    }
+    mean.iter_mut().for_each(|m| *m /= n);
+    mean
+}
+
+/// The norm of the first tokens without their mean.
+pub fn spread(a: &Array) -> f64 {
+    let rows = a.rows().take(TOKENS);
+    let mean = mean(rows.clone());
+    let squares: f64 = rows.clone().map(|row| dot(row, row)).sum();
+    let of_mean = rows.len() as f64 * dot(&mean, &mean);
+    (squares - of_mean).max(0.0).sqrt()
+}
+
+/// A·Aᵀ for the rows of an array.
+pub fn own_products(a: &Array) -> Vec<Vec<f64>> {
+    let rows: Vec<&[f64]> = a.rows().collect();
+    let mut products = vec![vec![0.0; rows.len()]; rows.len()];
+    for i in 0..rows.len() {
+        for j in 0..=i {
+            products[i][j] = dot(rows[i], rows[j]);
+            products[j][i] = products[i][j];
+        }
+    }
+    products
 }
 
 /// A·Bᵀ for two arrays of rows of equal width: `[rows of a, rows of b]`.
@@ -88,5 +117,7 @@ mod tests {
         let x = solve(vec![vec![4.0, 2.0], vec![2.0, 3.0]], vec![vec![2.0, -1.0]]).unwrap();
         assert!((x[0][0] - 1.0).abs() < 1e-12 && (x[0][1] + 1.0).abs() < 1e-12);
         assert_eq!(solve(vec![vec![0.0]], vec![vec![1.0]]), None);
+        let a = Array::new(vec![2, 2], vec![1.0, 2.0, 3.0, 4.0]);
+        assert_eq!(own_products(&a), products(&a, &a));
     }
 }

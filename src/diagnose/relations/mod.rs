@@ -18,9 +18,11 @@ mod zeros;
 #[cfg(test)]
 mod fixture;
 
+use super::dot::{Sums, sums};
 use super::{Array, Scene, Side, Site, Suspicion};
 use crate::name::{Key, Stage};
 use crate::report::real::short;
+use std::sync::OnceLock;
 
 /// The two tensors of a pair that differs, in the same axes.
 pub struct Case<'a> {
@@ -31,6 +33,8 @@ pub struct Case<'a> {
     /// Relative error of the pair, and what rounding may explain.
     pub error: f64,
     pub noise: f64,
+    /// Whether the difference looks like rounding: several hypotheses ask.
+    pub looks_like_noise: OnceLock<Option<noise::NoiseEvidence>>,
 }
 
 /// One hypothesis (or a family of like ones).
@@ -235,6 +239,28 @@ fn projection_input(site: &Site<'_>, stage: Stage) -> Option<Array> {
         Logits => first(&[FinalNorm]),
         _ => None,
     }
+}
+
+/// The sums of every slice along one axis of two arrays of one shape; the reference is the first.
+fn along(r: &Array, c: &Array, axis: usize) -> Vec<Sums> {
+    let n = r.shape[axis];
+    let inner: usize = r.shape[axis + 1..].iter().product();
+    let mut slices = vec![Sums::default(); n];
+    if inner * n == 0 {
+        return slices;
+    }
+    for (r, c) in r.data.chunks(n * inner).zip(c.data.chunks(n * inner)) {
+        if inner == 1 {
+            for ((slice, r), c) in slices.iter_mut().zip(r).zip(c) {
+                slice.add(*r, *c);
+            }
+        } else {
+            for ((slice, r), c) in slices.iter_mut().zip(r.chunks(inner)).zip(c.chunks(inner)) {
+                slice.append(&sums(r, c));
+            }
+        }
+    }
+    slices
 }
 
 /// Evidence in the usual words.

@@ -5,7 +5,7 @@
 //! d has a mean row, but that its strongest single component is no more dominant than that of the values themselves.
 
 use super::{Case, gram};
-use crate::diagnose::dot::dot;
+use crate::diagnose::dot::{dot, sums};
 use crate::diagnose::{Array, Side};
 use crate::name::Stage;
 use crate::report::real::short;
@@ -26,6 +26,8 @@ pub struct NoiseEvidence {
 }
 
 const LARGEST: f64 = 0.25;
+/// What a weight of two bits leaves.
+pub const COARSEST: f64 = 0.7;
 /// Elements that must differ before their distribution says anything.
 const FEWEST: f64 = 32.0;
 /// Truncated operands make products a little too small; a factor has a cosine of 1.
@@ -34,28 +36,32 @@ const SPREAD: f64 = 5.0;
 const LEAST: f64 = 0.1;
 const STEPS: f64 = 1.2;
 /// Elements that are sorted by their values.
-const POINTS: usize = 1 << 15;
+const POINTS: usize = 1 << 13;
 
 /// The evidence, when the difference of the pair looks like noise; `None` when it does not.
-pub fn is_rounding_like(case: &Case<'_>) -> Option<NoiseEvidence> {
+pub fn is_rounding_like<'a>(case: &'a Case<'_>) -> Option<&'a NoiseEvidence> {
     noise_up_to(case, LARGEST)
 }
 
-/// The same up to another relative error.
-pub fn noise_up_to(case: &Case<'_>, largest: f64) -> Option<NoiseEvidence> {
+/// The same up to another relative error, at most [`COARSEST`].
+pub fn noise_up_to<'a>(case: &'a Case<'_>, largest: f64) -> Option<&'a NoiseEvidence> {
+    let evidence = case.looks_like_noise.get_or_init(|| evidence(case));
+    evidence.as_ref().filter(|e| e.error < largest)
+}
+
+fn evidence(case: &Case<'_>) -> Option<NoiseEvidence> {
     let (r, c) = case.visible();
-    let d = c.minus(&r)?;
+    let sums = sums(&r.data, &c.data);
     let error = c.distance(&r);
-    let same_places = r
-        .data
-        .iter()
-        .zip(&*c.data)
-        .all(|(r, c)| r.is_finite() == c.is_finite());
-    if !(error > 0.0 && error < largest && same_places) {
+    if !(error > 0.0 && error < COARSEST && sums.odd == 0) {
         return None;
     }
-    let zero = |a: &Array| a.map(|x| if x.is_finite() { x } else { 0.0 });
-    let (r, d) = (zero(&r), zero(&d));
+    let finite = |x: f64| if x.is_finite() { x } else { 0.0 };
+    let d = c.zip(&r, |c, r| finite(c - r))?;
+    let r = match sums.known == r.data.len() as u64 {
+        true => r,
+        false => r.map(finite),
+    };
     let n = d.data.iter().filter(|x| **x != 0.0).count() as f64;
     if n < FEWEST {
         return None;
@@ -144,7 +150,7 @@ fn not_one_component(case: &Case<'_>, r: &Array, d: &Array) -> Option<f64> {
 /// Share of Σx² in the largest singular value, by iteration on the products of rows.
 fn strongest(a: &Array) -> f64 {
     let a = gram::first_rows(a);
-    let g = gram::products(&a, &a);
+    let g = gram::own_products(&a);
     let n = g.len();
     let total: f64 = (0..n).map(|i| g[i][i]).sum();
     let mut v: Vec<f64> = (0..n).map(|i| 1.0 + (i % 7) as f64 * 0.1).collect();
@@ -171,8 +177,11 @@ fn not_few_channels(r: &Array, d: &Array) -> Option<()> {
     };
     let (of_d, of_r) = (energy(d), energy(r));
     let mut order: Vec<usize> = (0..width).collect();
-    order.sort_by(|&a, &b| of_d[b].total_cmp(&of_d[a]));
-    let top = &order[..width.div_ceil(100)];
+    let few = width.div_ceil(100);
+    if few < width {
+        order.select_nth_unstable_by(few, |&a, &b| of_d[b].total_cmp(&of_d[a]));
+    }
+    let top = &order[..few];
     let share = |e: &[f64]| top.iter().map(|&j| e[j]).sum::<f64>() / e.iter().sum::<f64>();
     (width < 8 || share(&of_d) < 0.5 || share(&of_r) > 0.25 * share(&of_d)).then_some(())
 }

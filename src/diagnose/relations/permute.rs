@@ -4,6 +4,7 @@
 
 use super::matching::{Matching, columns};
 use super::{Case, EXPLAINS, Relation, features, undone};
+use crate::diagnose::dot::{Sums, sums};
 use crate::diagnose::{Array, Suspicion};
 use crate::dump::unravel;
 use crate::name::Stage::*;
@@ -352,15 +353,19 @@ fn token_order(case: &Case<'_>) -> Vec<Suspicion> {
         return Vec::new();
     }
     let before = case.candidate.distance(case.reference);
-    let row = |a: &'_ [f64], b: usize, t: usize| -> Vec<f64> {
-        let at = (b * tokens + t) * rest;
-        a[at..at + rest].to_vec()
+    let at = |b: usize, t: usize| {
+        let first = (b * tokens + t) * rest;
+        first..first + rest
     };
     // token of the reference for a token of the candidate, over the pairs that exist on both sides
     let error = |source: &dyn Fn(usize) -> Option<usize>| {
-        let places =
-            (0..batch).flat_map(|b| (0..tokens).filter_map(move |t| Some((b, t, source(t)?))));
-        error_over(places.flat_map(|(b, t, s)| row(c, b, t).into_iter().zip(row(r, b, s))))
+        let mut all = Sums::default();
+        for b in 0..batch {
+            for (t, s) in (0..tokens).filter_map(|t| Some((t, source(t)?))) {
+                all.append(&sums(&r[at(b, s)], &c[at(b, t)]));
+            }
+        }
+        (all.diff / all.a).sqrt()
     };
     let mut found = Vec::new();
     let after = error(&|t| Some(tokens - 1 - t));
@@ -379,7 +384,7 @@ fn token_order(case: &Case<'_>) -> Vec<Suspicion> {
         [tokens / 4, tokens / 2, 3 * tokens / 4]
             .iter()
             .map(|&t| {
-                nearest(r[..tokens * rest].chunks_exact(rest), &row(c, 0, t)) as isize - t as isize
+                nearest(r[..tokens * rest].chunks_exact(rest), &c[at(0, t)]) as isize - t as isize
             })
             .collect()
     };

@@ -3,7 +3,8 @@
 //! Least squares: s = Σc·r / Σr². A factor per token (or channel) is a parameter for every row (column) of n elements, so what
 //! it leaves is scaled by √(n / (n − 1)).
 
-use super::{Case, Relation, undone};
+use super::{Case, Relation, along, undone};
+use crate::diagnose::dot::{Sums, sums};
 use crate::diagnose::{Array, Suspicion};
 use crate::name::Stage;
 use crate::report::real::{factor, short};
@@ -23,11 +24,11 @@ impl Relation for Scale {
     fn test(&self, case: &Case<'_>) -> Vec<Suspicion> {
         let (r, c) = case.visible();
         let before = c.distance(&r);
-        let pairs = || r.data.iter().zip(&*c.data);
         // an infinity is no factor, and what stands beside it is the smaller part
-        let lost = pairs().any(|(r, c)| r.is_finite() && !c.is_finite());
+        let mut pairs = r.data.iter().zip(&*c.data);
+        let lost = pairs.any(|(r, c)| r.is_finite() && !c.is_finite());
         let lost = lost && !case.is(&[Stage::AttnQk, Stage::AttnScores]);
-        let Some((s, left)) = fit(pairs()).filter(|_| !lost) else {
+        let Some((s, left)) = fit(&r.data, &c.data).filter(|_| !lost) else {
             return Vec::new();
         };
         let finer = per_slice(case, before, left);
@@ -50,23 +51,18 @@ impl Relation for Scale {
 }
 
 /// Best s in c ≈ s·r, and ‖c/s − r‖ / ‖r‖; over places finite on both sides.
-fn fit<'a>(pairs: impl Iterator<Item = (&'a f64, &'a f64)> + Clone) -> Option<(f64, f64)> {
-    let finite = || {
-        pairs
-            .clone()
-            .filter(|(r, c)| r.is_finite() && c.is_finite())
-    };
-    let (mut cr, mut rr) = (0.0, 0.0);
-    for (r, c) in finite() {
-        cr += c * r;
-        rr += r * r;
-    }
-    let s = cr / rr;
+fn fit(r: &[f64], c: &[f64]) -> Option<(f64, f64)> {
+    let sums = sums(r, c);
+    let s = sums.product / sums.a;
     if !s.is_finite() || s == 0.0 {
         return None;
     }
-    let left: f64 = finite().map(|(r, c)| (c / s - r) * (c / s - r)).sum();
-    Some((s, (left / rr).sqrt()))
+    let inverse = 1.0 / s;
+    let left = r.iter().zip(c).map(|(r, c)| {
+        let d = c * inverse - r;
+        if d.is_finite() { d * d } else { 0.0 }
+    });
+    Some((s, (left.sum::<f64>() / sums.a).sqrt()))
 }
 
 /// What one factor means here.
@@ -150,9 +146,9 @@ fn per_slice(case: &Case<'_>, before: f64, left: f64) -> Vec<Suspicion> {
         let factors: Vec<f64> = r
             .rows()
             .zip(c.rows())
-            .map(|(r, c)| slice_factor(r, c))
+            .map(|(r, c)| factor_of(&sums(r, c)))
             .collect();
-        let after = scaled_error(&r, &c, |t, _| factors[t], width);
+        let after = scaled_error(&r, &c, |t, _| 1.0 / factors[t], width);
         if after < CLEARLY * left {
             let (low, high) = range(&factors);
             let title = format!(
@@ -168,11 +164,9 @@ fn per_slice(case: &Case<'_>, before: f64, left: f64) -> Vec<Suspicion> {
         }
     }
     if tokens >= FEWEST && width >= 2 {
-        let column = |a: &Array, j: usize| -> Vec<f64> { a.rows().map(|row| row[j]).collect() };
-        let factors: Vec<f64> = (0..width)
-            .map(|j| slice_factor(&column(&r, j), &column(&c, j)))
-            .collect();
-        let after = scaled_error(&r, &c, |_, j| factors[j], tokens);
+        let factors: Vec<f64> = along(&r, &c, 1).iter().map(factor_of).collect();
+        let inverse: Vec<f64> = factors.iter().map(|s| 1.0 / s).collect();
+        let after = scaled_error(&r, &c, |_, j| inverse[j], tokens);
         if after < CLEARLY * left {
             let (low, high) = range(&factors);
             let title = format!(
@@ -191,17 +185,19 @@ fn per_slice(case: &Case<'_>, before: f64, left: f64) -> Vec<Suspicion> {
     found
 }
 
-fn slice_factor(r: &[f64], c: &[f64]) -> f64 {
-    fit(r.iter().zip(c)).map_or(1.0, |(s, _)| s)
+/// The factor of a slice; 1 where none fits.
+fn factor_of(sums: &Sums) -> f64 {
+    let s = sums.product / sums.a;
+    if s.is_finite() && s != 0.0 { s } else { 1.0 }
 }
 
-/// ‖c/s − r‖ / ‖r‖ with a factor for every slice of n elements.
-fn scaled_error(r: &Array, c: &Array, factor: impl Fn(usize, usize) -> f64, n: usize) -> f64 {
+/// ‖c/s − r‖ / ‖r‖ with the inverse of a factor for every slice of n elements.
+fn scaled_error(r: &Array, c: &Array, inverse: impl Fn(usize, usize) -> f64, n: usize) -> f64 {
     let (mut diff, mut norm) = (0.0, 0.0);
     for (t, (r, c)) in r.rows().zip(c.rows()).enumerate() {
         for (j, (r, c)) in r.iter().zip(c).enumerate() {
             if r.is_finite() && c.is_finite() {
-                let d = c / factor(t, j) - r;
+                let d = c * inverse(t, j) - r;
                 diff += d * d;
                 norm += r * r;
             }

@@ -1,6 +1,7 @@
 //! The difference stands in a part only: some tokens, heads, channels or batch rows. That says where, not why.
 
-use super::{Case, Relation};
+use super::{Case, Relation, along};
+use crate::diagnose::dot::Sums;
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::name::Stage;
 use crate::report::real::short;
@@ -32,23 +33,6 @@ impl Relation for Slices {
     }
 }
 
-/// Squared error, squared reference and mismatching non-finite places of every slice along an axis.
-fn along(r: &Array, c: &Array, axis: usize) -> Vec<(f64, f64, usize)> {
-    let n = r.shape[axis];
-    let inner: usize = r.shape[axis + 1..].iter().product();
-    let mut facts = vec![(0.0, 0.0, 0); n];
-    for (p, (r, c)) in r.data.iter().zip(&*c.data).enumerate() {
-        let (diff, norm, odd) = &mut facts[p / inner % n];
-        if r.is_finite() && c.is_finite() {
-            *diff += (c - r) * (c - r);
-            *norm += r * r;
-        } else if r.is_finite() != c.is_finite() {
-            *odd += 1;
-        }
-    }
-    facts
-}
-
 fn names(case: &Case<'_>, axes: usize) -> &'static [&'static str] {
     match (case.stage(), axes) {
         (Some(Stage::AttnQk | Stage::AttnScores | Stage::AttnWeights), 4) => {
@@ -74,8 +58,9 @@ fn one_part(case: &Case<'_>, r: &Array, c: &Array) -> Option<Suspicion> {
     let mut best: Option<(f64, Suspicion)> = None;
     for (axis, name) in names.iter().enumerate() {
         let facts = along(r, c, axis);
-        let exact = |f: &(f64, f64, usize)| {
-            f.2 == 0 && (f.0 / f.1.max(f64::MIN_POSITIVE)).sqrt() <= case.noise.max(1e-3 * before)
+        let exact = |s: &Sums| {
+            let error = (s.diff / s.a.max(f64::MIN_POSITIVE)).sqrt();
+            s.odd == 0 && error <= case.noise.max(1e-3 * before)
         };
         let wrong: Vec<usize> = (0..facts.len()).filter(|&i| !exact(&facts[i])).collect();
         let share = wrong.len() as f64 / facts.len() as f64;

@@ -4,7 +4,7 @@
 //! that layer's own inputs and outputs: with X′, Y′ = X′·W′ᵀ of another layer, this layer's input is written as X = A·X′ + rest,
 //! and A·Y′ is what W′ makes of the first part.
 
-use super::noise::noise_up_to;
+use super::noise::{COARSEST, noise_up_to};
 use super::{Case, Relation, gram, projection_input, undone};
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::name::Stage;
@@ -13,14 +13,14 @@ use crate::report::real::short;
 
 pub struct Weights;
 
+/// Unrelated values have a cosine below this.
+const FEW: f64 = 0.35;
 /// What is said to be left when another layer's data speak for it, without proving it.
 const CORROBORATED: f64 = 0.1;
 /// What is said to be left by the last resort.
 const LAST: f64 = 0.34;
 /// Noise this many times that of its siblings is no common arithmetic.
 const ABOVE_SIBLINGS: f64 = 4.0;
-/// What a weight of two bits leaves.
-const COARSEST: f64 = 0.7;
 
 impl Relation for Weights {
     fn id(&self) -> &'static str {
@@ -53,13 +53,20 @@ fn unrelated(case: &Case<'_>) -> Option<Unrelated> {
     let rms = c.norm() / r.norm();
     // two large biases, or massive channels, correlate whatever the weights are
     let (r, c) = match case.by_token() {
-        Some((r, c)) if r.rows().len() >= 4 => (gram::centred(&r), gram::centred(&c)),
+        Some((r, c)) if r.rows().len() >= 4 => {
+            // ‖c − r‖² ≥ (1 − cosine²)‖r‖², centred too: a smaller difference leaves a correlation
+            let unrelated = (1.0 - FEW * FEW).sqrt() * gram::spread(&r);
+            if before * r.norm() < unrelated {
+                return None;
+            }
+            (gram::centred(&r), gram::centred(&c))
+        }
         _ => (r, c),
     };
     let products = r.data.iter().zip(&*c.data).map(|(a, b)| a * b);
     let dot: f64 = products.filter(|x| x.is_finite()).sum();
     let cosine = dot / (r.norm() * c.norm());
-    (cosine.abs() < 0.35 && (0.3..3.3).contains(&rms)).then_some(Unrelated {
+    (cosine.abs() < FEW && (0.3..3.3).contains(&rms)).then_some(Unrelated {
         before,
         cosine,
         rms,
@@ -187,7 +194,7 @@ fn carried_over(x: &Array, x2: &Array, y2: &Array) -> Option<Array> {
     if x.width() != x2.width() || x2.rows().len() != y2.rows().len() {
         return None;
     }
-    let mut own = gram::products(x2, x2);
+    let mut own = gram::own_products(x2);
     let constant = own.iter().enumerate().map(|(i, row)| row[i]).sum::<f64>()
         / own.len() as f64
         / x.width() as f64;
@@ -259,7 +266,7 @@ fn too_coarse(case: &Case<'_>) -> Option<Suspicion> {
     }
     let before = noise.error;
     let evidence = vec![
-        noise.text,
+        noise.text.clone(),
         format!("relative error of {name}: {}", short(largest)),
     ];
     case.suspect(

@@ -1,7 +1,7 @@
 //! Places that were never written: zeros throughout, one value throughout, zeros past the last full tile, batch rows that
 //! hold zeros or another row.
 
-use super::{Case, Relation, undone};
+use super::{Case, Relation, along, undone};
 use crate::diagnose::laws::rope;
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::name::Stage;
@@ -59,23 +59,10 @@ struct Blocks {
 impl Blocks {
     /// Along one axis of the shape.
     fn along(r: &Array, c: &Array, axis: usize) -> Blocks {
-        let n = r.shape[axis];
-        let inner: usize = r.shape[axis + 1..].iter().product();
-        let mut facts = vec![(0.0, 0.0, 0.0); n];
-        for (p, (r, c)) in r.data.iter().zip(&*c.data).enumerate() {
-            if r.is_finite() && c.is_finite() {
-                let (diff, norm, own) = &mut facts[p / inner % n];
-                *diff += (c - r) * (c - r);
-                *norm += r * r;
-                *own += c * c;
-            }
-        }
+        let slices = along(r, c, axis);
         Blocks {
-            error: facts.iter().map(|(d, n, _)| (d / n).sqrt()).collect(),
-            zero: facts
-                .iter()
-                .map(|(_, n, own)| *own == 0.0 && *n > 0.0)
-                .collect(),
+            error: slices.iter().map(|s| (s.diff / s.a).sqrt()).collect(),
+            zero: slices.iter().map(|s| s.b == 0.0 && s.a > 0.0).collect(),
         }
     }
 

@@ -46,13 +46,16 @@ pub fn terms(site: &Site<'_>, other: Option<&Site<'_>>, output: Stage) -> Vec<Te
         Stage::MlpResidual | Stage::Output => {
             let may_be_normed = output == Stage::Output && !sum_dumped(Stage::MlpResidual);
             let mut found = Vec::new();
+            let Some(mlp) = mlp() else {
+                return found;
+            };
             let after_attention = get(Stage::AttnOutNorm)
                 .or_else(|| get(Stage::AttnResidual))
                 .or_else(|| stream_in()?.plus(&attention()?));
-            if let (Some(stream), Some(branch)) = (after_attention, mlp()) {
+            if let Some(stream) = after_attention {
                 found.push(Terms {
                     stream,
-                    branch,
+                    branch: mlp.clone(),
                     normed: get(Stage::MlpNorm),
                     rest: None,
                     names: ["stream", "mlp", "mlp_norm"],
@@ -61,13 +64,10 @@ pub fn terms(site: &Site<'_>, other: Option<&Site<'_>>, output: Stage) -> Vec<Te
                 });
             }
             // parallel blocks: one stream, both branches
-            if let (Some(stream), Some(a), Some(m), false) = (
-                stream_in(),
-                attention(),
-                mlp(),
-                sum_dumped(Stage::AttnResidual),
-            ) {
-                found.extend(parallel(stream, a, m, get(Stage::AttnNorm)));
+            if !sum_dumped(Stage::AttnResidual)
+                && let (Some(stream), Some(attention)) = (stream_in(), attention())
+            {
+                found.extend(parallel(stream, attention, mlp, get(Stage::AttnNorm)));
             }
             found
         }
