@@ -124,7 +124,10 @@ fn compare(
         files.push((reporter, file, path, is_new));
     }
     let bar = progress_bar(terminal.stderr_is_terminal && !view.quiet);
+    let hidden = bar.is_hidden();
     let report = run(config, &|progress| match progress {
+        // of many small files each would ask the clock
+        _ if hidden => {}
         Progress::Total(bytes) => bar.set_length(bytes),
         Progress::Bytes(bytes) => bar.inc(bytes),
     });

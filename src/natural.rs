@@ -5,6 +5,12 @@ use std::cmp::Ordering;
 /// Orders names as people do: runs of digits by their value.
 pub fn natural(a: &str, b: &str) -> Ordering {
     let (mut left, mut right) = (a.as_bytes(), b.as_bytes());
+    let mut same = left.iter().zip(right).take_while(|(x, y)| x == y).count();
+    // a number is compared whole
+    while same > 0 && left[same - 1].is_ascii_digit() {
+        same -= 1;
+    }
+    (left, right) = (&left[same..], &right[same..]);
     loop {
         match (left.first(), right.first()) {
             (None, None) => return a.cmp(b),
@@ -36,8 +42,11 @@ mod tests {
 
     #[test]
     fn digits_compare_as_numbers() {
-        let mut names = vec!["l10", "l2", "l02a", "l1"];
+        let mut names = vec!["l10", "l2", "l02a", "l1", "l1.b12", "l1.b9", "l1.b"];
         names.sort_by(|a, b| natural(a, b));
-        assert_eq!(names, ["l1", "l2", "l02a", "l10"]);
+        assert_eq!(
+            names,
+            ["l1", "l1.b", "l1.b9", "l1.b12", "l2", "l02a", "l10"]
+        );
     }
 }

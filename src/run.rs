@@ -108,7 +108,9 @@ pub fn plan(config: &Config) -> Result<Plan> {
     sides.candidate.tag = sides.candidate.tag.take().or(tags.1);
     let selection = Selection::new(config)?;
     let before = pairs.len();
-    pairs.retain(|p| selection.takes(&p.names()));
+    if !selection.is_everything() {
+        pairs.retain(|p| selection.takes(&p.names()));
+    }
     if pairs.is_empty() && before > 0 {
         bail!("--only and --skip leave none of {before} tensors");
     }

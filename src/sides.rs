@@ -346,6 +346,11 @@ impl Selection {
         })
     }
 
+    /// Whether any glob was given.
+    pub fn is_everything(&self) -> bool {
+        self.only.is_none() && self.skip.is_empty()
+    }
+
     /// Whether a tensor is to be compared; any of its key, stage and names may match.
     pub fn takes(&self, names: &[String]) -> bool {
         let hit = |set: &GlobSet| names.iter().any(|n| set.is_match(n));

@@ -387,11 +387,8 @@ fn with_case<T>(
 
 /// Every hypothesis about one place that explains something, the best first, one per cause.
 fn suspect(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
-    // one after the other: what two hold at once would double the memory, and hardly halve the time
-    let test = |case: &Case<'_>| {
-        let found = RELATIONS.iter().flat_map(|r| r.test(case));
-        found.collect::<Vec<_>>()
-    };
+    let few = worth_threads(scene.looked_at(i));
+    let test = |case: &Case<'_>| threads::map(RELATIONS, few, |r| r.test(case)).concat();
     let mut all = if is_partial(&scene.pairs[i]) {
         known_part(scene, i, bound).unwrap_or_default()
     } else {

@@ -98,7 +98,10 @@ fn tell_apart(dump: &mut Dump) {
 
 /// SGLang's dumper counts what it writes: `…___dump_index=17___…`.
 pub(super) fn dump_index(name: &str) -> Option<u64> {
-    let (_, rest) = name.split_once("dump_index=")?;
+    // most names hold no such sign, and that is quickly seen
+    let (_, rest) = name
+        .contains('=')
+        .then(|| name.split_once("dump_index="))??;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     rest[..digits].parse().ok()
 }

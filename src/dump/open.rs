@@ -281,6 +281,10 @@ fn list(
 
 /// The folders between the root and a file, joined by `/`.
 fn folder_name(root: &Path, file: &Path) -> Option<String> {
+    // most files stand in the root itself
+    if file.parent() == Some(root) {
+        return None;
+    }
     let folder = file.strip_prefix(root).ok()?.parent()?;
     let parts: Vec<_> = folder
         .components()

@@ -1,6 +1,7 @@
 //! What producers put around a name: steps, ranks, phases, call counters, devices, process ids, hook suffixes.
 
 use super::words::{Word, split};
+use std::borrow::Cow;
 
 /// A name's words without what stands around them, and what that said.
 #[derive(Clone, Debug, Default)]
@@ -114,10 +115,10 @@ fn take_views<'a>(name: &'a str, c: &mut Clean) -> &'a str {
 }
 
 /// Removes `8-4-4-4-12` hexadecimal identifiers.
-fn drop_uuid(name: &str) -> String {
+fn drop_uuid(name: &str) -> Cow<'_, str> {
     let bytes = name.as_bytes();
     if bytes.iter().filter(|b| **b == b'-').count() < 4 {
-        return name.to_string();
+        return name.into();
     }
     let is_uuid = |s: &[u8]| {
         s.iter().enumerate().all(|(i, b)| match i {
@@ -126,13 +127,16 @@ fn drop_uuid(name: &str) -> String {
         })
     };
     match bytes.windows(36).position(is_uuid) {
-        Some(at) => format!("{}{}", &name[..at], &name[at + 36..]),
-        None => name.to_string(),
+        Some(at) => format!("{}{}", &name[..at], &name[at + 36..]).into(),
+        None => name.into(),
     }
 }
 
 /// SGLang's dumper: `step=0___rank=0___dump_index=17___name=x___layer_id=3`; returns the name with its folder.
-fn key_values(name: &str, c: &mut Clean) -> String {
+fn key_values<'a>(name: &'a str, c: &mut Clean) -> Cow<'a, str> {
+    if !name.contains('=') {
+        return name.into();
+    }
     let (folder, last) = match name.rsplit_once('/') {
         Some((folder, last)) => (Some(folder), last),
         None => (None, name),
@@ -142,7 +146,7 @@ fn key_values(name: &str, c: &mut Clean) -> String {
         .filter_map(|part| part.split_once('='))
         .collect();
     let Some((_, own)) = parts.iter().find(|(k, _)| *k == "name") else {
-        return name.to_string();
+        return name.into();
     };
     for (key, value) in &parts {
         let number = value.parse::<u32>().ok();
@@ -166,46 +170,44 @@ fn key_values(name: &str, c: &mut Clean) -> String {
         }
     }
     match folder {
-        Some(folder) => format!("{folder}/{own}"),
-        None => own.to_string(),
+        Some(folder) => format!("{folder}/{own}").into(),
+        None => own.to_string().into(),
     }
 }
 
 /// Hugging Face's debugger: `LlamaForCausalLM.model.norm_inputs_args_0`, `…_inputs_kwargs_hidden_states`, `…_outputs`; returns
 /// `LlamaForCausalLM.model.norm/inputs_0`, `…/outputs`.
-fn debugger_call(name: &str) -> String {
+fn debugger_call(name: &str) -> Cow<'_, str> {
     /// Arguments by name that are what the module transforms.
     const STREAM: &[&str] = &["hidden_states", "hidden_state", "input", "inputs", "x"];
-    let (folder, own) = match name.rsplit_once('/') {
-        Some((folder, own)) => (format!("{folder}/"), own),
-        None => (String::new(), name),
-    };
+    let (folder, own) = name.split_at(name.rfind('/').map_or(0, |at| at + 1));
     if !own.starts_with(|ch: char| ch.is_ascii_uppercase()) {
-        return name.to_string();
+        return name.into();
     }
     let index = |s: &str| s.bytes().all(|b| b.is_ascii_digit() || b == b'_');
     if let Some((module, rest)) = own.rsplit_once("_inputs_args_").filter(|(_, r)| index(r)) {
-        return format!("{folder}{module}/inputs_{rest}");
+        return format!("{folder}{module}/inputs_{rest}").into();
     }
     if let Some((module, key)) = own.rsplit_once("_inputs_kwargs_") {
-        return match STREAM.contains(&key) {
+        let call = match STREAM.contains(&key) {
             true => format!("{folder}{module}/inputs_0"),
             // What the whole model takes is known by its own name.
             false if !module.contains('.') => format!("{folder}{module}/{key}"),
             false => format!("{folder}{module}/inputs_{key}"),
         };
+        return call.into();
     }
     match own.rsplit_once("_outputs") {
         Some((module, rest)) if module.contains('.') && index(rest) => {
-            format!("{folder}{module}/outputs{rest}")
+            format!("{folder}{module}/outputs{rest}").into()
         }
-        _ => name.to_string(),
+        _ => name.into(),
     }
 }
 
 /// msprobe: `Module.model.layers.0.mlp.LlamaMLP.forward.0.output.0`; returns `model.layers.0.mlp/output.0`. The
 /// folder of the files says nothing; a parameter is named as in a checkpoint.
-fn module_call(name: &str, c: &mut Clean) -> String {
+fn module_call<'a>(name: &'a str, c: &mut Clean) -> Cow<'a, str> {
     let (folder, last) = match name.rsplit_once('/') {
         Some((folder, last)) => (folder, last),
         None => ("", name),
@@ -223,16 +225,18 @@ fn module_call(name: &str, c: &mut Clean) -> String {
         "Mint",
         "VF",
     ];
-    let parts: Vec<&str> = last.split('.').collect();
-    let Some(direction) = parts
-        .iter()
-        .position(|p| matches!(*p, "forward" | "backward"))
-    else {
-        return name.to_string();
-    };
-    if !KINDS.contains(&parts[0]) || direction < 2 {
-        return name.to_string();
+    if !last
+        .split('.')
+        .next()
+        .is_some_and(|kind| KINDS.contains(&kind))
+    {
+        return name.into();
     }
+    let parts: Vec<&str> = last.split('.').collect();
+    let mut directions = parts.iter().map(|p| matches!(*p, "forward" | "backward"));
+    let Some(direction) = directions.position(|is| is).filter(|at| *at >= 2) else {
+        return name.into();
+    };
     let is_number = |s: &&str| s.bytes().all(|b| b.is_ascii_digit());
     let mut end = direction;
     let mut after = direction + 1;
@@ -270,9 +274,9 @@ fn module_call(name: &str, c: &mut Clean) -> String {
         plain.push_str(&rest.join("."));
     }
     if folder.is_empty() {
-        plain
+        plain.into()
     } else {
-        format!("{folder}/{plain}")
+        format!("{folder}/{plain}").into()
     }
 }
 

@@ -83,8 +83,7 @@ impl<'a> Names<'a> {
         let mut raws: Vec<Raw> = cleans.into_iter().map(read::read_raw).collect();
         let dialects = read::rank_dialects(&raws);
         for raw in &mut raws {
-            read::bare_number_layer(raw, &dialects);
-            raw.hit = read::read(raw, &dialects);
+            read::settle(raw, &dialects);
         }
         let mut sequence: Vec<usize> = (0..entries.len()).collect();
         if entries.iter().all(|e| e.sequence.is_some()) {

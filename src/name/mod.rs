@@ -71,9 +71,10 @@ impl Key {
     /// A weight or bias, named by what it computes; the data flow of a pass does not go through it.
     pub fn is_parameter(&self) -> bool {
         self.stage.is_none()
-            && weights::KINDS
-                .iter()
-                .any(|k| self.rest.ends_with(&format!(".{k}")))
+            && weights::KINDS.iter().any(|kind| {
+                let name = self.rest.strip_suffix(kind);
+                name.is_some_and(|name| name.ends_with('.'))
+            })
     }
 
     /// The stage that a parameter computes, where its name says it.

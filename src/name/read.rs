@@ -220,10 +220,18 @@ pub(super) fn rank_dialects(raws: &[Raw]) -> Ranking {
     }))
 }
 
-/// `encoder.3.self_attn.q_proj`: a bare number as the layer, when what follows it is a stage.
-pub(super) fn bare_number_layer(raw: &mut Raw, dialects: &Ranking) {
-    if raw.layer.is_some() || raw.foreign || raw.clean.inner || read(raw, dialects).is_some() {
-        return;
+/// Reads the words of one name, dialects in the order given.
+pub(super) fn settle(raw: &mut Raw, dialects: &Ranking) {
+    raw.hit = read(raw, dialects);
+    if raw.hit.is_none() && bare_number_layer(raw, dialects) {
+        raw.hit = read(raw, dialects);
+    }
+}
+
+/// `encoder.3.self_attn.q_proj`: a bare number as the layer, when what follows it is a stage; whether it is.
+fn bare_number_layer(raw: &mut Raw, dialects: &Ranking) -> bool {
+    if raw.layer.is_some() || raw.foreign || raw.clean.inner {
+        return false;
     }
     for i in 0..raw.before.len().saturating_sub(1) {
         let Some(n) = raw.before[i].number() else {
@@ -233,13 +241,13 @@ pub(super) fn bare_number_layer(raw: &mut Raw, dialects: &Ranking) {
             raw.after = raw.before.split_off(i + 1);
             raw.before.pop();
             raw.layer = Some(n);
-            return;
+            return true;
         }
     }
+    false
 }
 
-/// Reads the words of one name, dialects in the order given.
-pub(super) fn read(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
+fn read(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
     if raw.foreign {
         return None;
     }

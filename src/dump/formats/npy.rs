@@ -121,7 +121,7 @@ impl Header {
                 found,
             })
         };
-        let mut head = Vec::new();
+        let mut head = Vec::with_capacity(128);
         reader
             .take(12)
             .read_to_end(&mut head)
@@ -156,11 +156,6 @@ impl Header {
             .map_err(|e| Refusal::Error(ReadErrorKind::Io(e)))?;
         if (head.len() as u64) < total {
             return Err(truncated(total, head.len() as u64));
-        }
-        if nesting(&head) > MAX_NESTING {
-            return Err(malformed(
-                "npy header is nested too deeply for an array of numbers".into(),
-            ));
         }
         let text = std::str::from_utf8(&head[if head[6] == 1 { 10 } else { 12 }..]);
         let usual = text.ok().and_then(Said::usual);
@@ -211,8 +206,8 @@ impl Said {
     fn usual(text: &str) -> Option<Said> {
         let text = &text[text.find('{')?..];
         let (descriptor, text) = text.strip_prefix("{'descr': '")?.split_once('\'')?;
-        let (fortran, text) = text.strip_prefix(", 'fortran_order': ")?.split_once(", ")?;
-        let (shape, text) = text.strip_prefix("'shape': (")?.split_once(')')?;
+        let (fortran, text) = text.strip_prefix(", 'fortran_order': ")?.split_once(',')?;
+        let (shape, text) = text.strip_prefix(" 'shape': (")?.split_once(')')?;
         let whole = text.trim_end() == ", }" || text.trim_end() == "}";
         let dims = shape.split(',').map(str::trim).filter(|d| !d.is_empty());
         Some(Said {
@@ -228,6 +223,11 @@ impl Said {
 
     /// Reads any Python dictionary with the three keys.
     fn any(head: &[u8]) -> Result<Said, Refusal> {
+        // the parser calls itself
+        if nesting(head) > MAX_NESTING {
+            let fact = "npy header is nested too deeply for an array of numbers";
+            return Err(Refusal::Error(ReadErrorKind::Malformed(fact.into())));
+        }
         let header = NpyHeader::from_reader(&mut { head }).map_err(|e| {
             let text = e.to_string();
             let fact = text.lines().next().unwrap_or_default().to_string();
