@@ -277,7 +277,7 @@ fn same_deviation(a: &mut PrintedStats, b: &mut PrintedStats) {
 /// The printed statistics, or those of the values.
 fn statistics(t: &Tensor) -> Result<PrintedStats, ReadError> {
     if let (Some(stats), Payload::Statistics) = (&t.printed.stats, &t.payload) {
-        return Ok(stats.clone());
+        return Ok(PrintedStats::clone(stats));
     }
     let s = summarise(t)?;
     let exact = |value: Option<f64>| {

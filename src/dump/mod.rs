@@ -92,7 +92,7 @@ pub struct Printed {
     pub half_unit_abs: f64,
     /// Half a unit of the last printed digit: relative to the value (`%.6e`); of dequantised blocks what quantising lost.
     pub half_unit_rel: f64,
-    pub stats: Option<PrintedStats>,
+    pub stats: Option<Box<PrintedStats>>,
 }
 
 /// Statistics over the whole tensor that a producer printed; each value with half a unit of its last digit.

@@ -103,6 +103,7 @@ fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
         .flatten()
         .cloned()
         .collect();
+    dump.tensors.reserve(outcomes.len());
     for (file, outcome) in files.into_iter().zip(outcomes) {
         // A manifest that describes more than the files beside it holds tensors of its own.
         let empty = matches!(&outcome, Outcome::Opened(o)

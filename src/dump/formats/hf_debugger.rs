@@ -157,7 +157,7 @@ fn summary(
     let info = TensorInfo::new(dtype.unwrap_or(DType::F32), shape).map_err(|e| e.to_string())?;
     stats.count = Some(info.len() as u64);
     let printed = Printed {
-        stats: Some(stats),
+        stats: Some(Box::new(stats)),
         ..Printed::default()
     };
     Ok((info, Payload::Statistics, printed))

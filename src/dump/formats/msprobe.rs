@@ -138,7 +138,7 @@ impl Found<'_> {
             Payload::Statistics,
         );
         t.origin.member = Some(t.name.clone());
-        t.printed.stats = Some(stats);
+        t.printed.stats = Some(Box::new(stats));
         t.sequence = Some(self.opened.tensors.len() as u64);
         Ok(Some(t))
     }

@@ -100,7 +100,7 @@ pub fn printed(precision: &Precision, stats: PrintedStats) -> Printed {
     Printed {
         half_unit_abs,
         half_unit_rel,
-        stats: Some(stats).filter(|s| *s != PrintedStats::default()),
+        stats: Some(Box::new(stats)).filter(|s| **s != PrintedStats::default()),
     }
 }
 
@@ -123,7 +123,7 @@ pub fn statistics(
         info,
         payload: Payload::Statistics,
         printed: Printed {
-            stats: Some(stats),
+            stats: Some(Box::new(stats)),
             ..Printed::default()
         },
     })

@@ -178,7 +178,7 @@ impl File<'_> {
         let shape = header.shape.unwrap_or_default();
         let info = info(self.path, header.dtype.unwrap_or(DType::F64), shape)?;
         let printed = Printed {
-            stats: Some(header.stats),
+            stats: Some(Box::new(header.stats)),
             ..Printed::default()
         };
         Ok(one(only(self.path, info, Payload::Statistics, printed)))
@@ -230,7 +230,7 @@ impl File<'_> {
         let printed = Printed {
             half_unit_abs,
             half_unit_rel,
-            stats: Some(header.stats).filter(|s| *s != Default::default()),
+            stats: Some(Box::new(header.stats)).filter(|s| **s != Default::default()),
         };
         let payload = if partial.positions.len() == info.len() {
             let mut bytes = Vec::with_capacity(info.len() * dtype.size());
@@ -457,7 +457,7 @@ impl File<'_> {
         let printed = Printed {
             half_unit_abs,
             half_unit_rel,
-            stats: Some(stats.clone()).filter(|s| *s != Default::default()),
+            stats: Some(Box::new(stats.clone())).filter(|s| **s != Default::default()),
         };
         let payload = if self.whole {
             let mut text = self.text;
