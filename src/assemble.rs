@@ -4,7 +4,7 @@ use crate::compare::metric::{METRICS, Metric};
 use crate::compare::{self, PairStats};
 use crate::config::Config;
 use crate::diagnose::Conclusion;
-use crate::dump::{PrintedStats, Tensor};
+use crate::dump::{PrintedStats, Tensor, unravel};
 use crate::judge::{Finding, grade};
 use crate::localise::Graph;
 use crate::pairs::{Outcome, Pair};
@@ -228,7 +228,14 @@ fn worst(pair: &Pair) -> Option<Element> {
     let stats = pair.stats()?;
     let (r, _) = pair.aligned.as_ref()?;
     let at = stats.diff.first_non_finite_mismatch.or(stats.diff.worst)?;
-    Some(Element::new(&at, r.info.shape()))
+    // in the axes that are shown: those of the reference's dump, or those it was read with
+    let dumped = pair.reference.as_ref().filter(|t| t.guess.is_none());
+    let index = dumped.and_then(|dumped| r.index_in(dumped, at.position));
+    Some(Element {
+        index: index.unwrap_or_else(|| unravel(at.position, r.info.shape())),
+        reference: Real(at.reference),
+        candidate: Real(at.candidate),
+    })
 }
 
 fn metrics(stats: Option<&PairStats>) -> Metrics {

@@ -8,7 +8,6 @@ use crate::compare::{ElementTolerance, PairStats};
 use crate::config::{Bound, Limit, Tolerance};
 use crate::dtype::DType;
 use crate::dump::{PrintedStats, Rounded, Tensor};
-use crate::name::Stage;
 use crate::pairs::{Outcome, Pair};
 use crate::report::Grade;
 use crate::report::real::short;
@@ -19,8 +18,6 @@ const SINGLE: f64 = 2e-6;
 const UNITS: f64 = 4.0;
 /// Statistics of a whole tensor (mean, std relative to std) agree within this, whatever the arithmetic.
 const STATISTICS: f64 = 5e-3;
-/// Scores below this are fillings of masked positions.
-const FILLING: f64 = -1e4;
 /// A largest error this many times the root mean square error is no rounding noise (`spike`).
 const SPIKE: f64 = 30.0;
 
@@ -56,27 +53,16 @@ pub struct Nature {
     /// Half a unit of the last printed digit of both sides together: absolute, and relative to the value.
     pub half_unit_abs: f64,
     pub half_unit_rel: f64,
-    /// Values below −10^4 are fillings of masked positions, which hide everything else in a norm.
-    pub may_be_masked: bool,
 }
 
 impl Nature {
-    fn of(
-        reference: &Tensor,
-        candidate: &Tensor,
-        stage: Option<Stage>,
-        usual_precision: DType,
-    ) -> Nature {
+    fn of(reference: &Tensor, candidate: &Tensor, usual_precision: DType) -> Nature {
         Nature {
             reference_dtype: reference.info.dtype(),
             candidate_dtype: candidate.info.dtype(),
             usual_precision,
             half_unit_abs: reference.printed.half_unit_abs + candidate.printed.half_unit_abs,
             half_unit_rel: reference.printed.half_unit_rel + candidate.printed.half_unit_rel,
-            may_be_masked: matches!(
-                stage,
-                Some(Stage::AttnQk | Stage::AttnScores | Stage::AttentionMask)
-            ),
         }
     }
 }
@@ -133,7 +119,7 @@ pub fn judge_all(pairs: &[Pair], rules: &Rules<'_>) -> Vec<Option<Finding>> {
     let judged = pairs.iter().map(|pair| match &pair.outcome {
         Outcome::Compared(stats) => {
             let (r, c) = pair.aligned.as_ref()?;
-            let nature = Nature::of(r, c, pair.key.stage, usual);
+            let nature = Nature::of(r, c, usual);
             Some(judge(stats, &nature, rules.element, &rules.for_pair(pair)))
         }
         Outcome::Statistics(sides) => Some(judge_statistics(&sides[0], &sides[1])),
@@ -172,7 +158,7 @@ pub fn judge(
     element: Option<ElementTolerance>,
     limits: &[&Limit],
 ) -> Finding {
-    let (error, of) = relative_error(stats, nature);
+    let (error, of) = relative_error(stats);
     if let Some(reason) = non_finite_mismatch(stats) {
         return Finding::Settled {
             diverged: true,
@@ -216,10 +202,9 @@ pub fn judge(
     }
 }
 
-/// ‖c − r‖ / ‖r‖, or a stand-in where that says nothing, and its name: ‖c‖ for ‖r‖ when the reference is zero, the root mean
-/// square error relative to the largest score where mask fillings swamp the norm, the largest error relative to its element
-/// where it is too large to be noise.
-fn relative_error(stats: &PairStats, nature: &Nature) -> (f64, &'static str) {
+/// ‖c − r‖ / ‖r‖, or a stand-in where that says nothing, and its name: ‖c‖ for ‖r‖ when the reference is zero, the largest error
+/// relative to its element where it is too large to be noise.
+fn relative_error(stats: &PairStats) -> (f64, &'static str) {
     let d = &stats.diff;
     let mut error = (0.0, "rel_l2");
     if d.max_abs == 0.0 {
@@ -240,10 +225,6 @@ fn relative_error(stats: &PairStats, nature: &Nature) -> (f64, &'static str) {
     }
     let rmse = d.l2 / (d.count as f64).sqrt();
     let rms = norm / (d.count as f64).sqrt();
-    if nature.may_be_masked && stats.reference.min.min(stats.candidate.min) < FILLING {
-        let largest = stats.reference.max.abs().max(1.0);
-        offer(rmse / largest, "the rmse relative to the largest score,");
-    }
     if let Some(worst) = d.worst {
         let own = worst.reference.abs().max(worst.candidate.abs());
         let spike = d.max_abs > SPIKE * rmse && d.max_abs > 0.3 * own && d.max_abs > 0.25 * rms;
@@ -284,11 +265,28 @@ pub fn coarser(a: DType, b: DType) -> DType {
 
 fn non_finite_mismatch(stats: &PairStats) -> Option<String> {
     let d = &stats.diff;
-    let what = match (d.nan_one_side, d.inf_mismatch) {
-        (0, 0) => return None,
-        (n, 0) => format!("NaN on one side only at {n} places"),
-        (0, n) => format!("an infinity that the other side does not have at {n} places"),
-        (n, m) => format!("NaN on one side only at {n} places, infinities at {m}"),
+    let places = |n: u64| match n {
+        1 => "1 place".to_owned(),
+        n => format!("{n} places"),
+    };
+    let what = match (d.nan_one_side, d.inf_mismatch, d.masked) {
+        (0, 0, _) => return None,
+        (n, 0, _) => format!("NaN on one side only at {}", places(n)),
+        (0, n, false) => format!(
+            "an infinity that the other side does not have at {}",
+            places(n)
+        ),
+        (0, n, true) => format!("masked on one side only at {}", places(n)),
+        (n, m, false) => format!(
+            "NaN on one side only at {}, infinities at {}",
+            places(n),
+            places(m)
+        ),
+        (n, m, true) => format!(
+            "NaN on one side only at {}, masked on one side only at {}",
+            places(n),
+            places(m)
+        ),
     };
     Some(match &d.first_non_finite_mismatch {
         Some(w) => format!(

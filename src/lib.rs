@@ -28,6 +28,7 @@ pub mod explain;
 mod heads;
 pub mod judge;
 pub mod localise;
+mod masks;
 pub mod name;
 mod natural;
 pub mod pairs;

@@ -10,6 +10,7 @@ use crate::dump::{
 use crate::heads;
 use crate::judge::usual_tolerance;
 use crate::localise::Graph;
+use crate::masks;
 use crate::name::{Flow, Key, Stage};
 use crate::sums;
 use crate::threads;
@@ -189,12 +190,16 @@ pub fn align_all(pairs: &mut [Pair]) -> Vec<(String, Remark)> {
     keyed.collect()
 }
 
-/// Compares every aligned pair; elements beyond `tolerance` (else the usual one of the types) are counted.
+/// Compares every aligned pair; elements beyond `tolerance` (else the usual one of the types) are counted. Remarks come
+/// with the keys of the pairs.
 pub fn compare_all(
     pairs: &mut [Pair],
     tolerance: Option<ElementTolerance>,
     progress: &(dyn Fn(u64) + Sync),
-) {
+) -> Vec<(String, Remark)> {
+    let limit = |r: &Tensor, c: &Tensor| {
+        tolerance.unwrap_or_else(|| usual_tolerance(r.info.dtype(), c.info.dtype()))
+    };
     let compared: Vec<(usize, Outcome)> = {
         let jobs: Vec<(usize, Job<'_>)> = pairs
             .iter()
@@ -202,15 +207,13 @@ pub fn compare_all(
             .filter(|(_, p)| !p.is_summary())
             .filter_map(|(i, p)| {
                 let (reference, candidate) = p.aligned.as_ref()?;
-                let tolerance = tolerance.unwrap_or_else(|| {
-                    usual_tolerance(reference.info.dtype(), candidate.info.dtype())
-                });
                 Some((
                     i,
                     Job {
                         reference,
                         candidate,
-                        tolerance,
+                        tolerance: limit(reference, candidate),
+                        masked: false,
                     },
                 ))
             })
@@ -232,6 +235,7 @@ pub fn compare_all(
     for (i, outcome) in compared {
         pairs[i].outcome = outcome;
     }
+    let remarks = masks::leave_out(pairs, limit);
     threads::map_mut(pairs, FEW, Pair::compare_sums);
     for pair in pairs
         .iter_mut()
@@ -243,6 +247,7 @@ pub fn compare_all(
             .as_ref()
             .and_then(|(r, c)| compare_logits(r, c).ok().flatten());
     }
+    remarks
 }
 
 fn summaries(pair: &Pair) -> Outcome {
@@ -368,9 +373,10 @@ fn gain(pair: &Pair, parents: &[usize], pairs: &[Pair]) -> f64 {
     let scores = parents
         .iter()
         .filter(|&&p| matches!(pairs[p].key.stage, Some(Stage::AttnScores | Stage::AttnQk)));
+    let rms = |s: &PairStats| s.diff.reference_l2 / (s.diff.count.max(1) as f64).sqrt();
     let size = scores
         .filter_map(|&p| pairs[p].stats())
-        .map(|s| s.reference.max.abs())
+        .map(rms)
         .fold(0.0, f64::max);
     if size > 0.0 {
         size.clamp(1.0, LARGEST)

@@ -37,9 +37,11 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
     }
     notes.extend(merged(align_all(&mut pairs)));
     progress(Progress::Total(pairs.iter().map(Pair::bytes).sum()));
-    compare_all(&mut pairs, config.tolerance.element, &|bytes| {
-        progress(Progress::Bytes(bytes))
-    });
+    notes.extend(merged(compare_all(
+        &mut pairs,
+        config.tolerance.element,
+        &|bytes| progress(Progress::Bytes(bytes)),
+    )));
     let rules = Rules::new(&config.tolerance);
     for glob in rules.unused(&pairs) {
         notes.push(note(
@@ -180,21 +182,29 @@ fn missing_notes(pairs: &[Pair], config: &Config) -> Vec<Note> {
         };
         notes.push(note(
             "missing_files",
-            format!(
-                "the candidate has no {} of the reference's tensors{allowed}",
-                lacking.len()
-            ),
+            format!("the candidate lacks {}{allowed}", some(&lacking)),
             lacking,
         ));
     }
     if !extra.is_empty() {
         notes.push(note(
             "extra_files",
-            format!("{} tensors are in the candidate only", extra.len()),
+            format!("only the candidate has {}", some(&extra)),
             extra,
         ));
     }
     notes
+}
+
+/// How many tensors, and the first of them.
+fn some(keys: &[String]) -> String {
+    const FEW: usize = 3;
+    let first = keys[..keys.len().min(FEW)].join(", ");
+    match keys.len() {
+        1 => first,
+        n if n <= FEW => format!("{n} tensors: {first}"),
+        n => format!("{n} tensors: {first}, …"),
+    }
 }
 
 fn lost_notes(pairs: &[Pair]) -> Vec<Note> {

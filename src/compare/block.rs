@@ -20,6 +20,8 @@ pub struct Setting<'a> {
     pub isa: Isa,
     pub tolerance: ElementTolerance,
     pub positions: &'a Positions,
+    /// Values below [`FILLING`](super::FILLING) count as −∞.
+    pub masked: bool,
 }
 
 impl Setting<'_> {

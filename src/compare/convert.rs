@@ -1,5 +1,6 @@
 //! Hands blocks of stored bytes to the hot loop as the type it reads.
 
+use super::FILLING;
 use super::block::{Guess, Setting};
 use super::facts::Facts;
 use super::kernel::{self, BLOCK, Decoded};
@@ -63,24 +64,36 @@ impl Converter {
             }};
         }
         match dtypes {
+            _ if setting.masked => {
+                let [r, c] = self.decode(dtypes, bytes).map(fill);
+                facts.add_block::<Decoded>(setting, guess, at, r, c, same);
+            }
             [DType::F32, DType::F32] => direct!(F32, 4),
             [DType::F16, DType::F16] => direct!(F16, 2),
             [DType::BF16, DType::BF16] => direct!(Bf16, 2),
             [DType::F64, DType::F64] => direct!(F64, 8),
             _ => {
-                let count = r.len() / dtypes[0].size();
-                let [decoded_r, decoded_c] = &mut self.decoded;
-                let (decoded_r, decoded_c) = (&mut decoded_r[..count], &mut decoded_c[..count]);
-                dtypes[0].decode(r, decoded_r);
-                dtypes[1].decode(c, decoded_c);
+                let [values_r, values_c] = self.decode(dtypes, bytes);
                 if wide::needs_integers(dtypes[0], r) || wide::needs_integers(dtypes[1], c) {
-                    let values = [&*decoded_r, &*decoded_c];
+                    let values = [&*values_r, &*values_c];
                     wide::add_integers(facts, setting, at, dtypes, bytes, values);
                 } else {
-                    facts.add_block::<Decoded>(setting, guess, at, decoded_r, decoded_c, same);
+                    facts.add_block::<Decoded>(setting, guess, at, values_r, values_c, same);
                 }
             }
         }
+    }
+
+    /// The values of one block of either side.
+    fn decode(&mut self, dtypes: [DType; 2], bytes: [&[u8]; 2]) -> [&mut [f64]; 2] {
+        let mut side = 0;
+        self.decoded.each_mut().map(|room| {
+            let (dtype, bytes) = (dtypes[side], bytes[side]);
+            side += 1;
+            let values = &mut room[..bytes.len() / dtype.size()];
+            dtype.decode(bytes, values);
+            values
+        })
     }
 
     /// Adds values that are already f64 (known elements of a partial tensor).
@@ -96,9 +109,22 @@ impl Converter {
         for (i, (r, c)) in r.chunks(BLOCK).zip(c.chunks(BLOCK)).enumerate() {
             facts.samples[0].look(dtypes[0], r.iter().copied());
             facts.samples[1].look(dtypes[1], c.iter().copied());
+            let (mut filled_r, mut filled_c) = (r.to_vec(), c.to_vec());
+            let (r, c) = match setting.masked {
+                true => (&*fill(&mut filled_r), &*fill(&mut filled_c)),
+                false => (r, c),
+            };
             facts.add_block::<Decoded>(setting, &mut guess, (i * BLOCK) as u64, r, c, || false);
         }
     }
+}
+
+/// What stands for masked scores as what it means.
+fn fill(values: &mut [f64]) -> &mut [f64] {
+    for x in values.iter_mut().filter(|x| **x < FILLING) {
+        *x = f64::NEG_INFINITY;
+    }
+    values
 }
 
 fn sample(facts: &mut Facts, dtypes: [DType; 2], bytes: [&[u8]; 2]) {

@@ -280,6 +280,7 @@ impl Facts {
             rel_count: d.count - r.zeros,
             max_mixed: self.max_mixed,
             mismatched: self.core.beyond + self.odd.mismatched(),
+            masked: false,
             nan_both: self.odd.nan_both,
             inf_both: self.odd.inf_both,
             nan_one_side: self.odd.nan_one_side(),

@@ -40,7 +40,12 @@ pub struct Job<'a> {
     pub reference: &'a Tensor,
     pub candidate: &'a Tensor,
     pub tolerance: ElementTolerance,
+    /// They are scores: values below [`FILLING`] count as −∞.
+    pub masked: bool,
 }
+
+/// Scores below this are fillings of masked positions: −∞, −1e9, the lowest number of a type, −1e4 + score (BERT).
+pub const FILLING: f64 = -5e3;
 
 /// An element passes when |c − r| ≤ atol + rtol·|r| (numpy's rule).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,6 +122,8 @@ pub struct Diff {
     pub nan_both: u64,
     /// The same infinity on both sides.
     pub inf_both: u64,
+    /// Values below [`FILLING`] counted as −∞.
+    pub masked: bool,
     /// NaN, or an infinity, that the other side does not have at that place, and the first such place.
     pub nan_one_side: u64,
     pub inf_mismatch: u64,

@@ -105,6 +105,7 @@ impl Worker {
         let setting = Setting {
             isa: self.isa,
             tolerance: job.tolerance,
+            masked: job.masked,
             positions: &plan.positions,
         };
         let tensors = [job.reference, job.candidate];

@@ -195,6 +195,7 @@ const SETTING: Setting<'static> = Setting {
         atol: 0.0,
     },
     positions: &Positions::RowMajor,
+    masked: false,
 };
 
 /// One element of this many is sampled.

@@ -52,6 +52,7 @@ fn try_with(
         reference,
         candidate,
         tolerance: TOLERANCE,
+        masked: false,
     };
     compare_with(&[job], resources, &|_| {})
         .remove(0)
@@ -635,6 +636,7 @@ fn one_unreadable_pair_leaves_the_others_alone() {
         reference: &r,
         candidate,
         tolerance: TOLERANCE,
+        masked: false,
     });
     let results = compare(&jobs, &|_| {});
     let readable: Vec<bool> = results.iter().map(Result::is_ok).collect();

@@ -146,5 +146,7 @@ fn join(job: &Job<'_>, pieces: impl Iterator<Item = Result<Piece, ReadError>>) -
             checksum::verify(tensor, crc, computed)?;
         }
     }
-    Ok(Box::new(all.facts.finish(dtypes)))
+    let mut stats = all.facts.finish(dtypes);
+    stats.diff.masked = job.masked;
+    Ok(Box::new(stats))
 }

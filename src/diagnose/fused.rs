@@ -7,6 +7,7 @@
 
 use super::scene::Geometry;
 use super::{Array, Scene, Side, Site};
+use crate::compare::FILLING;
 use crate::name::Stage;
 
 /// An order of the parts; `order[i]` is the part (0 for Q, 1 for K, 2 for V) at place i.
@@ -162,7 +163,7 @@ fn diagonal(q: &Array, k: &Array, scores: &Array) -> Option<f64> {
             .map(|(x, y)| x * y)
             .sum();
         let y = scores.data[((batch * h + head) * queries + t) * keys + t];
-        if y.is_finite() && y > -1e4 {
+        if y.is_finite() && y > FILLING {
             xy += dot * y;
             xx += dot * dot;
             yy += y * y;

@@ -32,6 +32,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "A log ends in the middle of a print: what stands before the cut was compared.",
     ),
     (
+        "mask_fill",
+        "Masked scores hold another filling on either side (minus infinity, -1e9, the lowest number of a type). It is zero after the softmax, so both count as masked and the metrics leave them out. A row that is masked as a whole is the exception: with minus infinity it becomes NaN.",
+    ),
+    (
         "no_statistics",
         "An entry of a statistics file without statistics (only a checksum, say): there is nothing to compare.",
     ),

@@ -15,7 +15,6 @@ mod text;
 pub use metrics::Metrics;
 pub use real::Real;
 
-use crate::compare::Worst;
 use crate::compare::logits::Logits;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -278,16 +277,6 @@ impl Outcome {
             Outcome::Diverged => "DIVERGED",
             Outcome::Incomplete => "INCOMPLETE",
             Outcome::Unreadable => "UNREADABLE",
-        }
-    }
-}
-
-impl Element {
-    pub fn new(worst: &Worst, shape: &[usize]) -> Self {
-        Element {
-            index: crate::dump::unravel(worst.position, shape),
-            reference: Real(worst.reference),
-            candidate: Real(worst.candidate),
         }
     }
 }

@@ -58,6 +58,7 @@ fn compare_files(reference: &Path, candidate: &Path) -> u64 {
             rtol: 1e-3,
             atol: 1e-5,
         },
+        masked: false,
     }];
     let resources = Resources {
         threads: 1,

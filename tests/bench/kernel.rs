@@ -53,6 +53,7 @@ fn run(bencher: Bencher, (dtype, isa): (DType, Isa), pair: [Vec<f64>; 2]) {
             rtol: 1e-3,
             atol: 1e-5,
         },
+        masked: false,
     }];
     let resources = Resources { threads: 1, isa };
     bencher

@@ -29,14 +29,6 @@ pub(super) const CAUSES: &[Cause] = &[
         change: "Check the batch stride in every pointer offset and the range of the batch loop.",
     },
     Cause {
-        id: "mask_fill",
-        title: "masked scores hold another filling",
-        what: "Masked positions of the scores hold minus infinity on one side, a large negative number on the other.",
-        looks: "The scores differ at masked positions only, and the attention weights agree.",
-        why: "Implementations choose the filling freely: it is zero after the softmax.",
-        change: "Nothing needs to change, unless a row is masked as a whole: then minus infinity gives NaN.",
-    },
-    Cause {
         id: "duplicate_dump",
         title: "the dump holds another layer's tensor",
         what: "The tensor written here belongs to another layer or stage.",

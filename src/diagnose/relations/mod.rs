@@ -3,7 +3,6 @@
 mod bytes;
 mod elsewhere;
 mod gram;
-mod mask_fill;
 mod matching;
 pub mod noise;
 mod offset;
@@ -20,6 +19,7 @@ mod fixture;
 
 use super::dot::{Sums, sums};
 use super::{Array, Scene, Side, Site, Suspicion};
+use crate::compare::FILLING;
 use crate::name::{Key, Stage};
 use crate::report::real::short;
 use std::sync::OnceLock;
@@ -47,7 +47,6 @@ pub trait Relation: Sync {
 /// Every relation, the sharper ones first.
 pub const RELATIONS: &[&dyn Relation] = &[
     &zeros::Zeros,
-    &mask_fill::MaskFill,
     &bytes::Bytes,
     &elsewhere::Elsewhere,
     &permute::Permute,
@@ -65,8 +64,6 @@ const EXPLAINS: f64 = 0.35;
 const BARELY: f64 = 0.75;
 /// What a hypothesis is said to leave when it holds by elimination only, or says where but not why: a confidence of one half.
 const UNPROVED: f64 = 0.25;
-/// Scores below this are fillings of masked positions.
-const FILLING: f64 = -1e4;
 
 impl<'a> Case<'a> {
     fn stage(&self) -> Option<Stage> {

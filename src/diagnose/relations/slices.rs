@@ -1,6 +1,7 @@
 //! The difference stands in a part only: some tokens, heads, channels or batch rows. That says where, not why.
 
 use super::{Case, Relation, along};
+use crate::compare::FILLING;
 use crate::diagnose::dot::Sums;
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::name::Stage;
@@ -163,7 +164,7 @@ fn masked_rows(case: &Case<'_>) -> Option<Suspicion> {
     }
     let scores = Side::BOTH.map(|s| case.site(s).dumped(Stage::AttnScores));
     let hidden = |a: &Array, t: usize| {
-        a.data.len() == r.data.len() && row(a, t).iter().all(|x| *x < super::FILLING || x.is_nan())
+        a.data.len() == r.data.len() && row(a, t).iter().all(|x| *x < FILLING || x.is_nan())
     };
     let masked = |t: usize| {
         let by_scores = scores.iter().flatten().any(|a| hidden(a, t));
