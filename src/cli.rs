@@ -71,6 +71,7 @@ pub enum Color {
 #[command(
     name = "tdiff",
     version,
+    max_term_width = 80,
     args_conflicts_with_subcommands = true,
     subcommand_precedence_over_arg = false
 )]

@@ -28,8 +28,16 @@ pub const NOTES: &[(&str, &str)] = &[
         "The producer writes what a pass returns into the file of the next one; it was counted to its own pass.",
     ),
     (
+        "layers_from_one",
+        "As many layers on both sides, numbered from 0 on one and from 1 on the other. They are paired by number, so every layer would stand against its neighbour if both sides mean the same ones: let both count from 0.",
+    ),
+    (
         "log_cut_off",
         "A log ends in the middle of a print: what stands before the cut was compared.",
+    ),
+    (
+        "map_unused",
+        "A rule of --map fits no name of either side: check its spelling (`tdiff pairs` shows the names).",
     ),
     (
         "mask_fill",
@@ -78,6 +86,10 @@ pub const NOTES: &[(&str, &str)] = &[
     (
         "shape_from_partner",
         "The file does not say its shape: that of the partner was taken, the number of elements fits.",
+    ),
+    (
+        "tag_unused",
+        "No name of the side carries the tag that --ref-tag or --cand-tag gives.",
     ),
     (
         "trailing_bytes",

@@ -72,8 +72,28 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
     };
     let (mut cleans_r, mut cleans_c) = both(count, FEW, || cleans(reference), || cleans(candidate));
     let (tags_r, tags_c) = side_tags(&cleans_r, &cleans_c, options);
-    let renamed_r = rename(reference, &options.maps, Side::Reference, &tags_r);
-    let renamed_c = rename(candidate, &options.maps, Side::Candidate, &tags_c);
+    let mut notes = tags_not_found(&cleans_r, &cleans_c, options);
+    let mut used = vec![false; options.maps.len()];
+    let renamed_r = rename(
+        reference,
+        &options.maps,
+        Side::Reference,
+        &tags_r,
+        &mut used,
+    );
+    let renamed_c = rename(
+        candidate,
+        &options.maps,
+        Side::Candidate,
+        &tags_c,
+        &mut used,
+    );
+    let idle = options.maps.iter().zip(used).filter(|(_, used)| !used);
+    notes.extend(idle.map(|(map, _)| Note {
+        id: "map_unused",
+        message: format!("--map {}={} fits no name", map.from, map.to),
+        names: Vec::new(),
+    }));
     let reference = with_names(reference, &renamed_r);
     let candidate = with_names(candidate, &renamed_c);
     if !options.maps.is_empty() {
@@ -93,6 +113,7 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
         || names_r.keys(&facts_r.and(&facts_c)),
         || names_c.keys(&facts_c.and(&facts_r)),
     );
+    notes.extend(counted_from_one(&keys_r, &keys_c));
     let mut m = Matcher::new(
         Half {
             names: &names_r,
@@ -114,7 +135,44 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
     let mut pairing = m.finish();
     pairing.reference_tag = tags_r.first().map(Tag::text);
     pairing.candidate_tag = tags_c.first().map(Tag::text);
+    pairing.notes.splice(0..0, notes);
     pairing
+}
+
+/// Tags that the user gave and no name of the side carries.
+fn tags_not_found(reference: &[Clean], candidate: &[Clean], options: &Options) -> Vec<Note> {
+    let given = [
+        ("--ref-tag", &options.ref_tag, reference),
+        ("--cand-tag", &options.cand_tag, candidate),
+    ];
+    let idle = given.into_iter().filter_map(|(option, tag, names)| {
+        let tag = tag.as_ref()?;
+        let own = Tag::given(tag);
+        (!names.iter().any(|c| own.marks(&c.words))).then(|| Note {
+            id: "tag_unused",
+            message: format!("{option} {tag}: no name carries it"),
+            names: Vec::new(),
+        })
+    });
+    idle.collect()
+}
+
+/// As many layers on both sides, the first one 0 on one of them and 1 on the other: perhaps the same ones.
+fn counted_from_one(reference: &[Key], candidate: &[Key]) -> Option<Note> {
+    let range = |keys: &[Key]| {
+        let layers = || keys.iter().filter_map(|k| k.layer);
+        Some((layers().min()?, layers().max()?))
+    };
+    let ((r, r_last), (c, c_last)) = (range(reference)?, range(candidate)?);
+    let shifted = r.abs_diff(c) == 1 && r.min(c) == 0 && r_last - r == c_last - c;
+    shifted.then(|| Note {
+        id: "layers_from_one",
+        message: format!(
+            "layers are numbered {r} to {r_last} in the reference, {c} to {c_last} in the candidate, and were paired by number: if \
+             they are the same layers, count both from 0"
+        ),
+        names: Vec::new(),
+    })
 }
 
 /// The names without tags, and what they say.
@@ -481,6 +539,34 @@ mod tests {
         );
         let keys: Vec<String> = p.pairs.iter().map(|p| p.key.to_string()).collect();
         assert_eq!(keys, ["layers.3.o_proj", "layers.3.q_proj"]);
+    }
+
+    #[test]
+    fn what_the_user_gave_and_nothing_fits_is_said() {
+        let maps = ["foo=bar", "q_proj=k_proj"].map(|m| Map::parse(m).unwrap());
+        let options = Options {
+            maps: maps.to_vec(),
+            ref_tag: Some("py".into()),
+            cand_tag: Some("rs".into()),
+            ..Options::default()
+        };
+        let p = paired(&["py_q_proj_l0"], &["cpp_k_proj_l0"], &options);
+        let ids: Vec<&str> = p.notes.iter().map(|n| n.id).collect();
+        assert_eq!(ids[..2], ["tag_unused", "map_unused"], "{:?}", p.notes);
+        assert!(p.notes[0].message.starts_with("--cand-tag rs"));
+        assert!(p.notes[1].message.starts_with("--map foo=bar"));
+    }
+
+    #[test]
+    fn layers_counted_from_one_are_named() {
+        let note = |r: &[&str], c: &[&str]| {
+            let p = paired(r, c, &Options::default());
+            p.notes.iter().any(|n| n.id == "layers_from_one")
+        };
+        let zero = ["layers.0.mlp", "layers.1.mlp"];
+        assert!(note(&zero, &["layers.1.mlp", "layers.2.mlp"]));
+        assert!(!note(&zero, &zero));
+        assert!(!note(&zero, &["layers.1.mlp"]));
     }
 
     #[test]

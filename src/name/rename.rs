@@ -19,25 +19,26 @@ pub enum Side {
     Candidate,
 }
 
-/// New names by the user's `--map`, `None` where no rule fits.
-/// New names by the user's rules, `None` where no rule fits. Rules are written without the side's tag.
+/// New names by the user's rules, `None` where no rule fits. Rules are written without the side's tag; `used` learns which
+/// of them fitted a name.
 pub(super) fn rename(
     entries: &[Entry<'_>],
     maps: &[Map],
     side: Side,
     tags: &[Tag],
+    used: &mut [bool],
 ) -> Vec<Option<String>> {
-    let rules: Vec<&Map> = maps
-        .iter()
-        .filter(|m| m.side.is_none_or(|s| s == side))
-        .collect();
-    let renamed = |name: &str| {
-        rules.iter().fold(None, |new: Option<String>, rule| {
+    let rules = || {
+        let numbered = maps.iter().enumerate();
+        numbered.filter(|(_, m)| m.side.is_none_or(|s| s == side))
+    };
+    let mut renamed = |name: &str| {
+        rules().fold(None, |new: Option<String>, (i, rule)| {
             let current = new.as_deref().unwrap_or(name);
             let untagged = tags.iter().find_map(|t| t.strip_text(current));
-            rule.apply(current)
-                .or_else(|| rule.apply(&untagged?))
-                .or(new)
+            let found = rule.apply(current).or_else(|| rule.apply(&untagged?));
+            used[i] |= found.is_some();
+            found.or(new)
         })
     };
     entries.iter().map(|e| renamed(e.name)).collect()

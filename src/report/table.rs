@@ -7,6 +7,8 @@ use std::io::{self, Write};
 
 pub struct Table;
 
+/// Stages that were not dumped are named up to so many.
+const NAMED: usize = 6;
 /// Causes shown without `--all`.
 const CAUSES: usize = 3;
 
@@ -96,14 +98,29 @@ impl Page<'_> {
         if !first.agreeing_before.is_empty() {
             lines.push(("agree before", first.agreeing_before.join(", ")));
         }
-        if !first.not_dumped_between.is_empty() {
+        let earlier = self.report.origins.iter().take_while(|k| **k != first.key);
+        let earlier: Vec<&str> = earlier.map(String::as_str).collect();
+        if let Some(healed) = earlier.first() {
+            let differ = match earlier.len() {
+                1 => "differs".to_owned(),
+                n => format!("and {} more differ", n - 1),
+            };
             lines.push((
-                "not dumped",
+                "earlier",
                 format!(
-                    "{} (the fault may lie there)",
-                    first.not_dumped_between.join(", ")
+                    "{healed} {differ}, what is computed from there agrees: a fault of the dump"
                 ),
             ));
+        }
+        if !first.not_dumped_between.is_empty() {
+            let between = &first.not_dumped_between;
+            let named = match &between[..] {
+                [from, .., to] if between.len() > NAMED => {
+                    format!("{from} … {to}, {} stages", between.len())
+                }
+                _ => between.join(", "),
+            };
+            lines.push(("not dumped", format!("{named} (the fault may lie there)")));
         }
         if !first.propagates {
             lines.push((
