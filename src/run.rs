@@ -8,7 +8,7 @@ use crate::judge::{Rules, judge_all};
 use crate::name::{Item, order, pair};
 use crate::pairs::{Outcome, Pair, align_all, compare_all, graph};
 use crate::report::{Note, Report};
-use crate::sides::{Selection, Side, Sides, Slot, note};
+use crate::sides::{ONE_SIDE, Selection, Side, Sides, Slot, note};
 use crate::threads;
 use anyhow::{Result, bail};
 
@@ -29,6 +29,9 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
         order,
         mut notes,
     } = plan(config)?;
+    if let Some(alone) = notes.iter().find(|n| n.id == ONE_SIDE) {
+        bail!(alone.message.clone());
+    }
     if !pairs
         .iter()
         .any(|p| matches!(p.outcome, Outcome::Pending | Outcome::Unreadable(_)))

@@ -32,7 +32,8 @@ pub struct Side {
 }
 
 impl Sides {
-    /// Opens what the configuration names. Nothing to compare is an error that says what was found.
+    /// Opens what the configuration names. A path without tensors is an error that says what was found; one dump whose names
+    /// do not tell two sides apart is the reference alone, with a remark.
     pub fn open(config: &Config) -> Result<Sides> {
         let options = name_options(config)?;
         let sides = match &config.candidate {
@@ -46,7 +47,7 @@ impl Sides {
                 if dump.tensors.is_empty() && dump.unreadable.is_empty() {
                     bail!(nothing_found(&dump.root, &dump.ignored));
                 }
-                split(dump, options)?
+                return Ok(split(dump, options));
             }
         };
         for side in [&sides.reference, &sides.candidate] {
@@ -129,7 +130,10 @@ pub fn note(id: &str, message: String, tensors: Vec<String>) -> Note {
     }
 }
 
-fn split(dump: Dump, options: Options) -> Result<Sides> {
+/// The remark on a dump that is one side only.
+pub const ONE_SIDE: &str = "one_side";
+
+fn split(dump: Dump, options: Options) -> Sides {
     let found = split_sides(&entries(&dump.tensors), &options);
     let Some(Split {
         reference,
@@ -145,12 +149,26 @@ fn split(dump: Dump, options: Options) -> Result<Sides> {
             .take(4)
             .map(|t| t.name.as_str())
             .collect();
-        return Err(anyhow!(
+        let message = format!(
             "{}: {} tensors, but no tags that tell two sides apart (found names like {}); give two paths, or --ref-tag and --cand-tag",
             dump.root.display(),
             dump.tensors.len(),
             examples.join(", ")
-        ));
+        );
+        let mut sides = Sides {
+            candidate: Side {
+                path: dump.root.clone(),
+                ..Side::default()
+            },
+            reference: dump.into(),
+            options,
+        };
+        sides.reference.remarks.push(Remark {
+            id: ONE_SIDE,
+            message,
+            tensors: Vec::new(),
+        });
+        return sides;
     };
     let pick = |indices: &[usize]| {
         indices
@@ -196,7 +214,7 @@ fn split(dump: Dump, options: Options) -> Result<Sides> {
             tensors,
         });
     }
-    Ok(sides)
+    sides
 }
 
 fn name_options(config: &Config) -> Result<Options> {

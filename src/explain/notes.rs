@@ -52,6 +52,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "An array of text, dates or objects: left out.",
     ),
     (
+        "one_side",
+        "Nothing in the names tells two sides apart: the dump is read as one side, and nothing can be compared with it.",
+    ),
+    (
         "other_members",
         "Members of an archive that are no arrays: left out.",
     ),

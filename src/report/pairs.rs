@@ -3,6 +3,7 @@
 use crate::dump::{Guess, Tensor};
 use crate::pairs::{Outcome, Pair};
 use crate::run::Plan;
+use crate::sides::{ONE_SIDE, Side};
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table as Grid, presets};
 use serde_json::{Value, json};
@@ -20,17 +21,15 @@ pub fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
         .count();
     let tag = |t: &Option<String>| t.as_ref().map_or(String::new(), |t| format!(" (tag {t})"));
     let (r, c) = (&plan.sides.reference, &plan.sides.candidate);
-    writeln!(
-        out,
-        "{paired} pairs; reference {}{}: {} tensors; candidate {}{}: {} tensors; order: {}",
-        r.path.display(),
-        tag(&r.tag),
-        r.tensors.len(),
-        c.path.display(),
-        tag(&c.tag),
-        c.tensors.len(),
-        plan.order
-    )?;
+    let side = |name: &str, side: &Side| {
+        let (path, tag, n) = (side.path.display(), tag(&side.tag), side.tensors.len());
+        format!("{name} {path}{tag}: {n} tensors")
+    };
+    let sides = match plan.notes.iter().any(|n| n.id == ONE_SIDE) {
+        true => side("one side,", r),
+        false => format!("{}; {}", side("reference", r), side("candidate", c)),
+    };
+    writeln!(out, "{paired} pairs; {sides}; order: {}", plan.order)?;
     let mut grid = Grid::new();
     grid.load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)

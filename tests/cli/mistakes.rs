@@ -88,6 +88,27 @@ fn one_folder_without_tags_asks_for_two_paths() {
         &[&one],
         &["2 tensors", "alpha, beta", "two paths", "--ref-tag"],
     );
+    // how its names are understood can be shown all the same
+    let output = tdiff(&["pairs", &one]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(
+        said.starts_with("0 pairs; one side") && said.contains("[one_side]"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = folder(dir.path(), "one", &["alpha.npy", "beta.npy"]);
+    let other = folder(dir.path(), "other", &["alpha.npy", "gamma.npy"]);
+    let output = tdiff(&[&one, &other]);
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for part in ["candidate lacks beta", "only the candidate has gamma"] {
+        assert!(said.contains(part), "{said}");
+    }
 }
 
 #[test]
