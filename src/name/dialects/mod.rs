@@ -5,6 +5,7 @@ mod table;
 use super::Stage;
 use super::words::{Word, canonical, forms, joined};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 use std::sync::LazyLock;
 use table::{DIALECTS, Dialect};
@@ -68,8 +69,29 @@ struct Table {
 
 /// What words mean. Built at every start, so each text and each list is a piece of one that all share.
 struct Spellings {
-    meanings: HashMap<&'static str, Meanings>,
+    meanings: HashMap<&'static str, Meanings, BuildHasherDefault<Fnv>>,
     readings: Vec<Link>,
+}
+
+/// The hash of Fowler, Noll and Vo (FNV-1a): short words, all of them our own.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Fnv {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Heads of two lists of readings.
@@ -91,7 +113,7 @@ struct Link {
 impl Spellings {
     fn with_capacity(n: usize) -> Spellings {
         Spellings {
-            meanings: HashMap::with_capacity(n),
+            meanings: HashMap::with_capacity_and_hasher(n, BuildHasherDefault::default()),
             readings: Vec::with_capacity(2 * n),
         }
     }
