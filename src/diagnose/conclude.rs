@@ -1,7 +1,7 @@
 //! What is told of the suspicions: the causes at the origins, further faults behind them, and what another layer proves.
 
 use super::causes::{find, hint};
-use super::investigate::{DESCRIPTIONS, EXPLAINS, at_all, lawful, weight};
+use super::investigate::{DESCRIPTIONS, EXPLAINS, at_all, is_partial, lawful, weight};
 use super::{Scene, Suspicion};
 use crate::localise::{Graph, Localisation};
 use crate::pairs::{Outcome, Pair};
@@ -84,8 +84,15 @@ fn unexplained(pair: &Pair) -> Diagnosis {
     );
     let fact = match &pair.outcome {
         Outcome::Incomparable(why) => why.clone(),
-        _ => "no known cause explains it: every tested hypothesis leaves the difference as it is"
-            .into(),
+        Outcome::Statistics(_) => {
+            "only statistics are known here: dump the tensors to have causes tested".into()
+        }
+        Outcome::Compared(stats) if is_partial(pair) => format!(
+            "only {} elements are known here, and what can be tested on them leaves the difference as it is: dump whole \
+             tensors to have all causes tested",
+            stats.reference.count
+        ),
+        _ => "every tested hypothesis leaves the difference as it is".into(),
     };
     Diagnosis {
         id: "unexplained".into(),

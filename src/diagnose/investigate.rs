@@ -2,7 +2,7 @@
 
 use super::conclude::{FURTHER, conclude};
 use super::laws::LAWS;
-use super::relations::{Case, RELATIONS, noise, permute};
+use super::relations::{Case, RELATIONS, Relation, noise, permute, scale::Scale};
 use super::{Array, Scene, Side, Suspicion, confidence};
 use crate::dump::Payload;
 use crate::judge::Finding;
@@ -405,7 +405,7 @@ fn suspect(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
     all
 }
 
-fn is_partial(pair: &Pair) -> bool {
+pub(super) fn is_partial(pair: &Pair) -> bool {
     pair.aligned.as_ref().is_some_and(|(r, c)| {
         [r, c]
             .iter()
@@ -426,7 +426,9 @@ fn known_part(scene: &Scene<'_>, i: usize, bound: f64) -> Option<Vec<Suspicion>>
         noise: bound,
         looks_like_noise: OnceLock::new(),
     };
-    Some(permute::within_heads(&case))
+    let mut found = permute::within_heads(&case);
+    found.extend(Scale.test(&case));
+    Some(found)
 }
 
 pub(super) fn lawful(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {

@@ -282,3 +282,30 @@ fn shapes_and_settings_in_a_log_are_no_tensors() {
     assert_eq!(names[0]["reference"]["name"], "v_proj");
     assert_eq!(names[0]["reference"]["shape"], serde_json::json!([1, 4]));
 }
+
+#[test]
+fn causes_are_tested_on_the_known_elements_of_an_excerpt() {
+    let dir = tempfile::tempdir().unwrap();
+    let value = |i: usize| ((i * 7919) % 997) as f64 / 400.0 - 1.2;
+    let file = |name: &str, f: &dyn Fn(f64) -> f64| {
+        let mut text = String::from("# Shape: 1x4x512\n# Data:\n# First 50 elements:\n");
+        let line = |i: usize| format!("{:.6e}\n", f(value(i)));
+        text.extend((0..50).map(line));
+        text.push_str("# Last 50 elements:\n");
+        text.extend((1998..2048).map(line));
+        write(dir.path(), name, &text)
+    };
+    let py = file("py_layer_0_o_proj.txt", &|x| x);
+    let twice = file("cpp_layer_0_o_proj.txt", &|x| 2.0 * x);
+    let report = compare(&[&py, &twice]);
+    assert_eq!(report["tensors"][0]["compared"], 100);
+    assert_eq!(report["diagnosis"][0]["id"], "branch_doubled", "{report:#}");
+    let other = file("cpp_layer_0_o_proj.txt", &|x| (5.0 * x).sin());
+    let report = compare(&[&py, &other]);
+    let evidence = report["diagnosis"][0]["evidence"][0].as_str().unwrap();
+    assert_eq!(report["diagnosis"][0]["id"], "unexplained");
+    assert!(
+        evidence.starts_with("only 100 elements are known"),
+        "{evidence}"
+    );
+}

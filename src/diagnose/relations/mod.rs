@@ -8,7 +8,7 @@ pub mod noise;
 mod offset;
 pub mod permute;
 mod rounded;
-mod scale;
+pub mod scale;
 mod slices;
 mod transpose;
 mod weights;
