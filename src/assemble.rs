@@ -230,7 +230,10 @@ fn worst(pair: &Pair) -> Option<Element> {
     let at = stats.diff.first_non_finite_mismatch.or(stats.diff.worst)?;
     // in the axes that are shown: those of the reference's dump, or those it was read with
     let dumped = pair.reference.as_ref().filter(|t| t.guess.is_none());
-    let index = dumped.and_then(|dumped| r.index_in(dumped, at.position));
+    let index = dumped.and_then(|dumped| match &pair.view {
+        Some(view) => Some(view.index(at.position)),
+        None => r.index_in(dumped, at.position),
+    });
     Some(Element {
         index: index.unwrap_or_else(|| unravel(at.position, r.info.shape())),
         reference: Real(at.reference),

@@ -269,7 +269,9 @@ fn non_finite_mismatch(stats: &PairStats) -> Option<String> {
         1 => "1 place".to_owned(),
         n => format!("{n} places"),
     };
-    let what = match (d.nan_one_side, d.inf_mismatch, d.masked) {
+    // +∞ is no mask
+    let masked = d.masked && stats.reference.pos_inf + stats.candidate.pos_inf == 0;
+    let what = match (d.nan_one_side, d.inf_mismatch, masked) {
         (0, 0, _) => return None,
         (n, 0, _) => format!("NaN on one side only at {}", places(n)),
         (0, n, false) => format!(

@@ -1,23 +1,32 @@
 //! Masked scores: what stands for them carries no weight after the softmax, and beside −1e9 every other difference vanishes.
 //!
-//! Values of scores below [`FILLING`] count as −∞, on both sides. So the difference is one of scores that somebody attends to,
-//! another filling (−∞, −1e9, the lowest finite number) is none, and what only one side masks is an infinity against a number.
-//! The statistics of the sides stay those of the values as they were dumped.
+//! Fillings count as −∞, on both sides. So the difference is one of scores that somebody attends to, another filling (−∞, −1e9,
+//! the lowest finite number) is none, and what only one side masks is an infinity against a number. Low values are fillings only
+//! where they stand apart: far below all other scores of their side, and as close to each other as a constant and the scores
+//! added to it. The statistics of the sides stay those of the values as they were dumped.
 
-use crate::compare::{Diff, ElementTolerance, FILLING, Job, Side, Worst, compare};
-use crate::dump::{Remark, Tensor, unravel};
+use crate::compare::{Diff, ElementTolerance, FILLING, Job, PairStats, Side, Worst, compare};
+use crate::dump::{Payload, Remark, Tensor, unravel};
 use crate::name::Stage;
 use crate::pairs::{Outcome, Pair};
 use crate::report::real::short;
+
+/// Fillings lie at least this many times as far below zero as the lowest other score.
+const APART: f64 = 2.0;
+/// They lie as close together as the other scores do, times this, and this part of themselves.
+const SPREAD: f64 = 2.0;
+const ALIKE: f64 = 1e-2;
+/// No score is as low as this.
+const BEYOND: f64 = -1e6;
 
 /// Compares the scores again that hold fillings. Remarks, with the keys of the pairs, where the fillings differ.
 pub fn leave_out(
     pairs: &mut [Pair],
     tolerance: impl Fn(&Tensor, &Tensor) -> ElementTolerance,
 ) -> Vec<(String, Remark)> {
-    let found: Vec<(usize, Diff)> = {
-        let masked: Vec<usize> = (0..pairs.len()).filter(|&i| is_filled(&pairs[i])).collect();
-        let jobs: Vec<Job<'_>> = masked
+    let found: Vec<(usize, PairStats)> = {
+        let low: Vec<usize> = (0..pairs.len()).filter(|&i| is_low(&pairs[i])).collect();
+        let jobs: Vec<Job<'_>> = low
             .iter()
             .filter_map(|&i| {
                 let (reference, candidate) = pairs[i].aligned.as_ref()?;
@@ -30,69 +39,95 @@ pub fn leave_out(
             })
             .collect();
         let again = compare(&jobs, &|_| {});
-        let diffs = again.into_iter().zip(&jobs).map(|(stats, job)| {
-            let mut diff = stats.ok()?.diff;
+        let stats = again.into_iter().zip(&jobs).map(|(stats, job)| {
+            let mut stats = *stats.ok()?;
+            let diff = &mut stats.diff;
             for worst in [&mut diff.worst, &mut diff.first_non_finite_mismatch] {
                 *worst = worst.map(|w| as_dumped(w, job));
             }
-            Some(diff)
+            Some(stats)
         });
-        let found = masked.iter().zip(diffs);
-        found.filter_map(|(i, diff)| Some((*i, diff?))).collect()
+        let found = low.iter().zip(stats);
+        found.filter_map(|(i, stats)| Some((*i, stats?))).collect()
     };
     let mut remarks = Vec::new();
-    for (i, diff) in found {
+    for (i, visible) in found {
         let key = pairs[i].key.to_string();
         // a pair that cannot be read again stays as it was
         let Outcome::Compared(stats) = &mut pairs[i].outcome else {
             continue;
         };
-        if diff.inf_mismatch == 0 {
-            let differ = other_filling(&stats.reference, &stats.candidate);
-            remarks.extend(differ.map(|remark| (key, remark)));
+        let sides = [
+            (&stats.reference, &visible.reference),
+            (&stats.candidate, &visible.candidate),
+        ];
+        if visible.diff.count == 0 || !sides.iter().all(|(all, rest)| are_fillings(all, rest)) {
+            continue;
+        }
+        if visible.diff.inf_mismatch + visible.diff.nan_one_side == 0 {
+            remarks.extend(other_filling(sides).map(|remark| (key, remark)));
         }
         stats.diff = Diff {
             identical: stats.diff.identical,
-            ..diff
+            ..visible.diff
         };
     }
     remarks
 }
 
-fn is_filled(pair: &Pair) -> bool {
-    use Stage::{AttentionMask, AttnQk, AttnScores};
-    let scores = matches!(pair.key.stage, Some(AttnQk | AttnScores | AttentionMask));
-    let filled = |s: &Side| s.min < FILLING;
-    let stats = pair.stats().filter(|_| scores);
-    stats.is_some_and(|s| filled(&s.reference) || filled(&s.candidate))
+/// Scores, or a mask that is added to them, with values that could be fillings.
+fn is_low(pair: &Pair) -> bool {
+    let scores = matches!(
+        pair.key.stage,
+        Some(Stage::AttnScores | Stage::AttentionMask)
+    );
+    let float = |t: &Tensor| !t.info.dtype().is_exact();
+    let floats = pair
+        .aligned
+        .as_ref()
+        .is_some_and(|(r, c)| float(r) && float(c));
+    let low = |s: &Side| s.min <= FILLING;
+    let stats = pair.stats().filter(|_| scores && floats);
+    stats.is_some_and(|s| low(&s.reference) || low(&s.candidate))
+}
+
+/// Whether the low values of a side (if it has any) are fillings: `all` its values, `rest` those that are not low.
+fn are_fillings(all: &Side, rest: &Side) -> bool {
+    let (lowest, highest) = (all.min, rest.filled);
+    let apart = highest <= APART * rest.min.min(-1.0);
+    let close = SPREAD * (rest.max - rest.min) + ALIKE * lowest.abs();
+    lowest > FILLING || (apart && (highest <= BEYOND || highest - lowest <= close))
 }
 
 /// The element with the values that stand in the dumps.
 fn as_dumped(worst: Worst, job: &Job<'_>) -> Worst {
-    let value = |t: &Tensor, counted: f64| {
+    let value = |t: &Tensor| {
+        if let Payload::Partial(known) = &t.payload {
+            let at = known.positions.binary_search(&worst.position);
+            return at.ok().and_then(|at| known.values.get(at).copied());
+        }
         let index = unravel(worst.position, t.info.shape());
         let index: Vec<i64> = index.into_iter().map(|i| i as i64).collect();
         let element = t.slice_leading(&index).and_then(|t| t.values());
-        element
-            .ok()
-            .and_then(|v| v.first().copied())
-            .unwrap_or(counted)
+        element.ok()?.first().copied()
     };
     Worst {
-        reference: value(job.reference, worst.reference),
-        candidate: value(job.candidate, worst.candidate),
+        reference: value(job.reference).unwrap_or(worst.reference),
+        candidate: value(job.candidate).unwrap_or(worst.candidate),
         ..worst
     }
 }
 
-/// What stands for masked scores, where it is not the same on both sides.
-fn other_filling(reference: &Side, candidate: &Side) -> Option<Remark> {
-    let filling = |s: &Side| match s.neg_inf {
-        0 => s.min,
-        _ => f64::NEG_INFINITY,
-    };
-    let (r, c) = (filling(reference), filling(candidate));
-    (r != c).then(|| Remark {
+/// What stands for masked scores, where it is not about the same on both sides.
+fn other_filling(sides: [(&Side, &Side); 2]) -> Option<Remark> {
+    let [r, c] = sides.map(|(all, _)| match (all.neg_inf, all.min <= FILLING) {
+        (0, true) => Some(all.min),
+        (0, false) => None,
+        _ => Some(f64::NEG_INFINITY),
+    });
+    let (r, c) = (r?, c?);
+    let alike = r == c || r.is_finite() && (r - c).abs() <= ALIKE * r.abs();
+    (!alike).then(|| Remark {
         id: "mask_fill",
         message: format!(
             "masked scores hold {} in the reference, {} in the candidate: both count as masked",
@@ -158,6 +193,7 @@ mod tests {
             reference: Some(Arc::clone(&r)),
             candidate: Some(Arc::clone(&c)),
             aligned: Some((r, c)),
+            view: None,
             outcome: Outcome::Compared(stats),
             logits: None,
         }];
@@ -182,10 +218,19 @@ mod tests {
     #[test]
     fn another_filling_is_no_difference() {
         for other in [-3e38, f64::NEG_INFINITY, -9999.5] {
-            let (stats, remarks) =
-                compared(Stage::AttnQk, [3.0, -1e9, 4.0, 0.0], [3.0, other, 4.0, 0.0]);
+            let (stats, remarks) = compared(
+                Stage::AttnScores,
+                [3.0, -1e9, 4.0, 0.0],
+                [3.0, other, 4.0, 0.0],
+            );
             assert_eq!((stats.diff.l2, stats.diff.mismatched), (0.0, 0), "{other}");
             assert_eq!(remarks, ["mask_fill"]);
+            let there = compared(
+                Stage::AttnScores,
+                [3.0, other, 4.0, 0.0],
+                [3.0, -1e9, 4.0, 0.0],
+            );
+            assert_eq!(there.1, ["mask_fill"], "{other}");
         }
     }
 
@@ -205,8 +250,30 @@ mod tests {
     }
 
     #[test]
-    fn large_values_elsewhere_are_values() {
-        let (stats, _) = compared(Stage::Output, [3.0, -1e9, 4.0, 0.0], [3.0, -1e9, 4.0, 0.0]);
-        assert_eq!((stats.diff.count, stats.diff.masked), (4, false));
+    fn large_values_are_values() {
+        let same = [3.0, -1e9, 4.0, 0.0];
+        // another stage; no gap; nothing but low values; low values that vary
+        for (stage, r, c) in [
+            (Stage::Output, same, same),
+            (Stage::AttnQk, same, same),
+            (
+                Stage::AttnScores,
+                [-5000.1, -4999.9, 6000.0, -9000.0],
+                [-5000.1, -4999.9, 6000.0, -12000.0],
+            ),
+            (
+                Stage::AttnScores,
+                [-7000.0, -7001.0, -7002.0, -7003.0],
+                [-9000.0, -9001.0, -9002.0, -9003.0],
+            ),
+            (
+                Stage::AttnScores,
+                [3.0, -80_000.0, 4.0, -65_600.0],
+                [3.0, f64::NEG_INFINITY, 4.0, f64::NEG_INFINITY],
+            ),
+        ] {
+            let (stats, remarks) = compared(stage, r, c);
+            assert!(!stats.diff.masked && remarks.is_empty(), "{stage} {r:?}");
+        }
     }
 }

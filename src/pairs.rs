@@ -1,6 +1,6 @@
 //! The tensors of both sides, brought together: what every step after pairing works on.
 
-use crate::compare::layout::{Misfit, align};
+use crate::compare::layout::{Misfit, View, align};
 use crate::compare::logits::{Logits, compare_logits};
 use crate::compare::summarise::summarise;
 use crate::compare::{ElementTolerance, Job, PairStats, compare};
@@ -30,6 +30,8 @@ pub struct Pair {
     pub candidate: Option<Arc<Tensor>>,
     /// Both sides as views of one logical shape, where that is possible.
     pub aligned: Option<(Arc<Tensor>, Arc<Tensor>)>,
+    /// Where the reference's view lies in the reference, unless they are one.
+    pub view: Option<View>,
     pub outcome: Outcome,
     /// For logits: what the distributions say.
     pub logits: Option<Logits>,
@@ -109,11 +111,13 @@ impl Pair {
                     if let Some(undone) = undone {
                         found.reference = Cow::Owned(undone.reference);
                         found.candidate = Cow::Owned(undone.candidate);
+                        found.view = None;
                         found.notes.push(undone.remark);
                     }
                     found
                         .notes
                         .extend(headerless(&found.reference, &found.candidate));
+                    self.view = found.view;
                     self.aligned = Some((shared(r, found.reference), shared(c, found.candidate)));
                     found.notes
                 }

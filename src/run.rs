@@ -116,7 +116,8 @@ pub fn plan(config: &Config) -> Result<Plan> {
     if !selection.is_everything() {
         pairs.retain(|p| selection.takes(&p.names()));
     }
-    if pairs.is_empty() && before > 0 {
+    let one_side = notes.iter().any(|n| n.id == ONE_SIDE);
+    if pairs.is_empty() && before > 0 && !one_side {
         bail!("--only and --skip leave none of {before} tensors");
     }
     Ok(Plan {

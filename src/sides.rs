@@ -149,8 +149,18 @@ fn split(dump: Dump, options: Options) -> Sides {
             .take(4)
             .map(|t| t.name.as_str())
             .collect();
+        let missing = match (&options.ref_tag, &options.cand_tag) {
+            (None, None) => "no tags that tell two sides apart".to_owned(),
+            (r, c) => {
+                let given = r.iter().chain(c).map(String::as_str).collect::<Vec<_>>();
+                format!(
+                    "the given tags ({}) do not tell two sides apart",
+                    given.join(", ")
+                )
+            }
+        };
         let message = format!(
-            "{}: {} tensors, but no tags that tell two sides apart (found names like {}); give two paths, or --ref-tag and --cand-tag",
+            "{}: {} tensors, but {missing} (found names like {}); give two paths, or --ref-tag and --cand-tag",
             dump.root.display(),
             dump.tensors.len(),
             examples.join(", ")
@@ -339,6 +349,7 @@ impl Sides {
             candidate: take(&self.candidate, slot.candidate),
             key: slot.key.clone(),
             aligned: None,
+            view: None,
             outcome,
             logits: None,
         }

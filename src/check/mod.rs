@@ -120,6 +120,7 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
             reference: Some(side.tensors[i].clone()),
             candidate: None,
             aligned: None,
+            view: None,
             outcome: Outcome::MissingInCandidate,
             logits: None,
         })

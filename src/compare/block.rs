@@ -20,7 +20,7 @@ pub struct Setting<'a> {
     pub isa: Isa,
     pub tolerance: ElementTolerance,
     pub positions: &'a Positions,
-    /// Values below [`FILLING`](super::FILLING) count as −∞.
+    /// Values of [`FILLING`](super::FILLING) and below count as −∞.
     pub masked: bool,
 }
 

@@ -6,6 +6,7 @@ use super::facts::Facts;
 use super::kernel::{self, BLOCK, Decoded};
 use super::wide;
 use crate::dtype::DType;
+use std::borrow::Cow;
 
 /// One block in every this many is looked at for the precision its values really have.
 const SAMPLE_EVERY: u64 = 32;
@@ -65,7 +66,9 @@ impl Converter {
         }
         match dtypes {
             _ if setting.masked => {
-                let [r, c] = self.decode(dtypes, bytes).map(fill);
+                let [r, c] = self.decode(dtypes, bytes);
+                fill(r, &mut facts.filled[0]);
+                fill(c, &mut facts.filled[1]);
                 facts.add_block::<Decoded>(setting, guess, at, r, c, same);
             }
             [DType::F32, DType::F32] => direct!(F32, 4),
@@ -109,22 +112,23 @@ impl Converter {
         for (i, (r, c)) in r.chunks(BLOCK).zip(c.chunks(BLOCK)).enumerate() {
             facts.samples[0].look(dtypes[0], r.iter().copied());
             facts.samples[1].look(dtypes[1], c.iter().copied());
-            let (mut filled_r, mut filled_c) = (r.to_vec(), c.to_vec());
-            let (r, c) = match setting.masked {
-                true => (&*fill(&mut filled_r), &*fill(&mut filled_c)),
-                false => (r, c),
-            };
+            let (mut r, mut c) = (Cow::Borrowed(r), Cow::Borrowed(c));
+            if setting.masked {
+                fill(r.to_mut(), &mut facts.filled[0]);
+                fill(c.to_mut(), &mut facts.filled[1]);
+            }
+            let (r, c) = (&*r, &*c);
             facts.add_block::<Decoded>(setting, &mut guess, (i * BLOCK) as u64, r, c, || false);
         }
     }
 }
 
-/// What stands for masked scores as what it means.
-fn fill(values: &mut [f64]) -> &mut [f64] {
-    for x in values.iter_mut().filter(|x| **x < FILLING) {
+/// What stands for masked scores as what it means; `largest` learns the largest of it.
+fn fill(values: &mut [f64], largest: &mut f64) {
+    for x in values.iter_mut().filter(|x| **x <= FILLING) {
+        *largest = largest.max(*x);
         *x = f64::NEG_INFINITY;
     }
-    values
 }
 
 fn sample(facts: &mut Facts, dtypes: [DType; 2], bytes: [&[u8]; 2]) {

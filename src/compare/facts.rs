@@ -149,6 +149,8 @@ pub struct Facts {
     pub worst: Option<Worst>,
     pub first_mismatch: Option<Worst>,
     pub identical: bool,
+    /// The largest value of each side that counted as masked.
+    pub filled: [f64; 2],
     pub samples: [Sample; 2],
 }
 
@@ -164,6 +166,7 @@ impl Default for Facts {
             worst: None,
             first_mismatch: None,
             identical: true,
+            filled: [f64::NEG_INFINITY; 2],
             samples: [Sample::default(); 2],
         }
     }
@@ -214,6 +217,9 @@ impl Facts {
         self.odd.append(&other.odd);
         self.max_mixed = self.max_mixed.max(other.max_mixed);
         self.identical &= other.identical;
+        for (filled, other) in self.filled.iter_mut().zip(other.filled) {
+            *filled = filled.max(other);
+        }
         if let Some(worst) = other.worst {
             self.offer_worst(other.max_abs, worst);
         }
@@ -256,6 +262,7 @@ impl Facts {
             min: or_nan(series.min),
             max: or_nan(series.max),
             l2: moments.l2(),
+            filled: self.filled[i],
             precision,
         }
     }

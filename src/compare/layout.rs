@@ -4,7 +4,9 @@
 //! sample of elements. The result is a pair of views: nothing is copied, unless the elements can only be streamed.
 
 use crate::dtype::DType;
-use crate::dump::{Guess, Partial, Payload, ReadError, ReadErrorKind, Remark, Tensor, TensorInfo};
+use crate::dump::{
+    Guess, Partial, Payload, ReadError, ReadErrorKind, Remark, Tensor, TensorInfo, unravel,
+};
 use crate::name::Stage;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,7 +18,42 @@ use std::sync::Arc;
 pub struct Aligned<'a> {
     pub reference: Cow<'a, Tensor>,
     pub candidate: Cow<'a, Tensor>,
+    /// Where the reference's view lies in the reference, unless they are one.
+    pub view: Option<View>,
     pub notes: Vec<Remark>,
+}
+
+/// Where the elements of a view lie in its tensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Axes of the view: their lengths, the axes of the tensor that they run along, and where they start there.
+    shape: Vec<usize>,
+    axes: Vec<usize>,
+    start: Vec<usize>,
+    /// Axes of the tensor.
+    rank: usize,
+}
+
+impl View {
+    fn of(reading: &Reading, info: &TensorInfo) -> View {
+        let axes = squeezed_axes(info);
+        View {
+            shape: reading.shape.clone(),
+            axes: reading.axes.iter().map(|&a| axes[a]).collect(),
+            start: reading.start.clone(),
+            rank: info.shape().len(),
+        }
+    }
+
+    /// The index in the tensor of a row-major position in the view.
+    pub fn index(&self, position: u64) -> Vec<usize> {
+        let mut index = vec![0; self.rank];
+        let inside = unravel(position, &self.shape);
+        for ((axis, start), i) in self.axes.iter().zip(&self.start).zip(inside) {
+            index[*axis] = start + i;
+        }
+        index
+    }
 }
 
 /// Why two tensors cannot be brought together.
@@ -53,12 +90,14 @@ pub fn align<'a>(
         reference,
         candidate,
         mut notes,
+        ..
     } = reread(reference, candidate)?;
     let alike = reference.info.shape() == candidate.info.shape();
     if statistics_only(&reference) || statistics_only(&candidate) || alike {
         return Ok(Aligned {
             reference,
             candidate,
+            view: None,
             notes,
         });
     }
@@ -133,6 +172,7 @@ fn reread<'a>(reference: &'a Tensor, candidate: &'a Tensor) -> Result<Aligned<'a
     Ok(Aligned {
         reference: r,
         candidate: c,
+        view: None,
         notes,
     })
 }
@@ -373,6 +413,10 @@ fn readings(r: &[usize], c: &[usize], stage: Option<Stage>) -> Vec<Choice> {
         for axis in 0..long.len().saturating_sub(1) {
             let mut widened = short.to_vec();
             widened.insert(axis, 1);
+            // a side without elements shares no position
+            if long[axis] == 0 {
+                continue;
+            }
             if widened
                 .iter()
                 .zip(long)
@@ -418,6 +462,10 @@ fn cuts(r: &[usize], c: &[usize], stage: Option<Stage>, out: &mut Vec<Choice>) {
         return;
     }
     let common: Vec<usize> = r.iter().zip(c).map(|(&a, &b)| a.min(b)).collect();
+    // what one side has none of is not shared
+    if common.contains(&0) {
+        return;
+    }
     for cut in [Cut::Leading, Cut::Trailing] {
         out.push(Choice {
             reference: cut_box(r, &common, cut),
@@ -602,6 +650,7 @@ fn views(
     Ok(Aligned {
         reference: Cow::Owned(reference),
         candidate: Cow::Owned(candidate),
+        view: Some(View::of(reading_r, &r.info)),
         notes,
     })
 }

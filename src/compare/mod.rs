@@ -40,11 +40,11 @@ pub struct Job<'a> {
     pub reference: &'a Tensor,
     pub candidate: &'a Tensor,
     pub tolerance: ElementTolerance,
-    /// They are scores: values below [`FILLING`] count as −∞.
+    /// They are scores: values of [`FILLING`] and below count as −∞.
     pub masked: bool,
 }
 
-/// Scores below this are fillings of masked positions: −∞, −1e9, the lowest number of a type, −1e4 + score (BERT).
+/// Fillings of masked positions lie here and below: −∞, −1e9, the lowest number of a type, −1e4 + score (BERT).
 pub const FILLING: f64 = -5e3;
 
 /// An element passes when |c − r| ≤ atol + rtol·|r| (numpy's rule).
@@ -82,6 +82,8 @@ pub struct Side {
     pub max: f64,
     /// Euclidean norm (scaled inside, so it is right when squares leave the range of f64).
     pub l2: f64,
+    /// The largest value that counted as masked ([`Job::masked`]); −∞ where none did.
+    pub filled: f64,
     /// The coarsest type that holds every (sampled) value: f32 elements whose low mantissa bits are all zero are `bf16`.
     pub precision: DType,
 }
@@ -122,7 +124,7 @@ pub struct Diff {
     pub nan_both: u64,
     /// The same infinity on both sides.
     pub inf_both: u64,
-    /// Values below [`FILLING`] counted as −∞.
+    /// Values of [`FILLING`] and below counted as −∞.
     pub masked: bool,
     /// NaN, or an infinity, that the other side does not have at that place, and the first such place.
     pub nan_one_side: u64,

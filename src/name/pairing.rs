@@ -91,7 +91,7 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
     let idle = options.maps.iter().zip(used).filter(|(_, used)| !used);
     notes.extend(idle.map(|(map, _)| Note {
         id: "map_unused",
-        message: format!("--map {}={} fits no name", map.from, map.to),
+        message: format!("--map {map} fits no name"),
         names: Vec::new(),
     }));
     let reference = with_names(reference, &renamed_r);
@@ -113,7 +113,7 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
         || names_r.keys(&facts_r.and(&facts_c)),
         || names_c.keys(&facts_c.and(&facts_r)),
     );
-    notes.extend(counted_from_one(&keys_r, &keys_c));
+    let from_one = counted_from_one(&keys_r, &keys_c);
     let mut m = Matcher::new(
         Half {
             names: &names_r,
@@ -135,6 +135,10 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
     let mut pairing = m.finish();
     pairing.reference_tag = tags_r.first().map(Tag::text);
     pairing.candidate_tag = tags_c.first().map(Tag::text);
+    let left = |alone: &[(usize, Key)]| alone.iter().any(|(_, key)| key.layer.is_some());
+    if left(&pairing.only_reference) && left(&pairing.only_candidate) {
+        notes.extend(from_one);
+    }
     pairing.notes.splice(0..0, notes);
     pairing
 }
@@ -567,6 +571,8 @@ mod tests {
         assert!(note(&zero, &["layers.1.mlp", "layers.2.mlp"]));
         assert!(!note(&zero, &zero));
         assert!(!note(&zero, &["layers.1.mlp"]));
+        // paired with each other
+        assert!(!note(&["layers.0.q_proj"], &["layers.1.q_proj"]));
     }
 
     #[test]

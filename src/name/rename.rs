@@ -44,6 +44,17 @@ pub(super) fn rename(
     entries.iter().map(|e| renamed(e.name)).collect()
 }
 
+impl std::fmt::Display for Map {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let side = match self.side {
+            None => "",
+            Some(Side::Reference) => "ref:",
+            Some(Side::Candidate) => "cand:",
+        };
+        write!(f, "{side}{}={}", self.from, self.to)
+    }
+}
+
 impl Map {
     /// Reads `FROM=TO`, `ref:FROM=TO` or `cand:FROM=TO`.
     pub fn parse(text: &str) -> Result<Map, String> {

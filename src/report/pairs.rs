@@ -87,10 +87,12 @@ fn as_json(plan: &Plan) -> Value {
         .iter()
         .map(|p| json!({"key": p.key.to_string(), "reference": side(p.reference.as_deref()), "candidate": side(p.candidate.as_deref())}))
         .collect();
+    let dump = |side: &Side| json!({"path": side.path.display().to_string(), "tag": side.tag});
+    let one_side = plan.notes.iter().any(|n| n.id == ONE_SIDE);
     json!({
         "schema": 1,
-        "reference": {"path": plan.sides.reference.path.display().to_string(), "tag": plan.sides.reference.tag},
-        "candidate": {"path": plan.sides.candidate.path.display().to_string(), "tag": plan.sides.candidate.tag},
+        "reference": dump(&plan.sides.reference),
+        "candidate": if one_side { Value::Null } else { dump(&plan.sides.candidate) },
         "order": plan.order,
         "pairs": pairs,
         "notes": plan.notes,

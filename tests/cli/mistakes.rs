@@ -136,3 +136,20 @@ fn a_cut_file_is_named_with_both_sizes_and_the_rest_is_compared() {
     );
     assert!(text(&output.stdout).contains("1 unreadable"));
 }
+
+#[test]
+fn an_empty_tensor_is_not_a_part_of_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let none = dir.path().join("none.npy");
+    npy(&none, &[0, 4], &[]);
+    for rows in [1, 3] {
+        let some = dir.path().join(format!("some{rows}.npy"));
+        npy(&some, &[rows, 4], &vec![1.0; rows * 4]);
+        for pair in [[&none, &some], [&some, &none]] {
+            let output = tdiff(&pair.map(|p| p.to_str().unwrap()));
+            let said = text(&output.stdout);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains("1 not comparable"), "{said}");
+        }
+    }
+}

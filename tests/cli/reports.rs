@@ -1,6 +1,6 @@
 //! The reports that are written to files hold what the JSON holds, in a form that their readers take.
 
-use super::commands::{json, tdiff};
+use super::commands::{json, npy, tdiff};
 use std::fs;
 
 const CASE: [&str; 2] = [
@@ -82,4 +82,54 @@ fn markdown_and_html_begin_with_the_answer() {
     assert!(text.contains(&format!("<h1 class=\"bad\">DIVERGED first at {first}")));
     assert_eq!(text.matches("<tr").count(), rows + 1);
     assert!(!text.contains("http://") && !text.contains("https://"));
+}
+
+#[test]
+fn the_worst_element_is_shown_in_the_axes_of_the_references_dump() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, shape: &[usize], f: &dyn Fn(&[usize]) -> f32| {
+        let mut values = Vec::new();
+        let mut index = vec![0; shape.len()];
+        for mut at in 0..shape.iter().product() {
+            for (i, n) in index.iter_mut().zip(shape).rev() {
+                *i = at % n;
+                at /= n;
+            }
+            values.push(f(&index));
+        }
+        let path = dir.path().join(name);
+        npy(&path, shape, &values);
+        path.to_str().unwrap().to_owned()
+    };
+    let value = |h: usize, t: usize, c: usize| ((h * 31 + t * 17 + c * 7) % 23) as f32 / 7.0 - 1.5;
+    // heads before tokens against tokens before heads; all tokens against the last one
+    let cases = [
+        (
+            file("layer_0_q_rope_ref.npy", &[1, 4, 10, 16], &|i| {
+                value(i[1], i[2], i[3])
+            }),
+            file("layer_0_q_rope_cand.npy", &[1, 10, 4, 16], &|i| {
+                value(i[2], i[1], i[3]) + if i[1..] == [8, 3, 5] { 4.0 } else { 0.0 }
+            }),
+            vec![0, 3, 8, 5],
+        ),
+        (
+            file("layer_0_o_proj_ref.npy", &[2, 5, 16], &|i| {
+                value(i[0], i[1], i[2])
+            }),
+            file("layer_0_o_proj_cand.npy", &[2, 1, 16], &|i| {
+                value(i[0], 4, i[2]) + if i == [1, 0, 7] { 4.0 } else { 0.0 }
+            }),
+            vec![1, 4, 7],
+        ),
+    ];
+    for (reference, candidate, index) in cases {
+        let output = tdiff(&[&reference, &candidate, "--format", "json"]);
+        let report = json(&output);
+        assert_eq!(
+            report["tensors"][0]["worst"]["index"],
+            serde_json::json!(index),
+            "{report:#}"
+        );
+    }
 }

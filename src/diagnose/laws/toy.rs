@@ -311,6 +311,7 @@ pub fn pairs(
         reference: of(reference, stage),
         candidate: of(candidate, stage),
         aligned: None,
+        view: None,
         outcome: Outcome::Incomparable(String::new()),
         logits: None,
     };

@@ -69,6 +69,7 @@ impl Dumps {
             reference: Some(Arc::new(tensor(&name, &reference.0, reference.1))),
             candidate: Some(Arc::new(tensor(&name, &candidate.0, candidate.1))),
             aligned: None,
+            view: None,
             outcome: Outcome::Incomparable(String::new()),
             logits: None,
             key,

@@ -80,7 +80,7 @@ impl<'a> Case<'a> {
 
     /// Both sides with mask fillings replaced by NaN, which every measure leaves out.
     fn visible(&self) -> (Array, Array) {
-        if !self.is(&[Stage::AttnQk, Stage::AttnScores]) {
+        if !self.is(&[Stage::AttnScores]) {
             return (self.reference.clone(), self.candidate.clone());
         }
         let hidden = |x: f64| x < FILLING;
