@@ -229,7 +229,8 @@ fn worst(pair: &Pair) -> Option<Element> {
     let (r, _) = pair.aligned.as_ref()?;
     let at = stats.diff.first_non_finite_mismatch.or(stats.diff.worst)?;
     // in the axes that are shown: those of the reference's dump, or those it was read with
-    let dumped = pair.reference.as_ref().filter(|t| t.guess.is_none());
+    let dumped = pair.reference.as_ref();
+    let dumped = dumped.filter(|t| t.guess.is_none() && !Arc::ptr_eq(t, r));
     let index = dumped.and_then(|dumped| match &pair.view {
         Some(view) => Some(view.index(at.position)),
         None => r.index_in(dumped, at.position),

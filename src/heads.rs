@@ -4,9 +4,7 @@
 //! `convert_hf_to_gguf.py` writes row `i` of a head's first half beside row `i` of its second half. Weights that differ by that
 //! alone are the same.
 
-use crate::dump::{
-    Payload, ReadError, ReadErrorKind, Remark, ShapeOverflow, Stream, Tensor, TensorInfo,
-};
+use crate::dump::{Payload, ReadError, Remark, ShapeOverflow, Stream, Tensor, TensorInfo};
 use crate::name::Key;
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -146,29 +144,8 @@ fn error(
 
 /// The first elements of a tensor, where they can be asked for by place.
 fn start(t: &Tensor, elements: usize) -> Result<Tensor, ReadError> {
-    let Payload::Stream(stream) = &t.payload else {
-        return Ok(t.clone());
-    };
-    // The stream may be shorter than it declares: room is made for what comes.
     let needs = (elements * t.info.dtype().size()) as u64;
-    let mut bytes = Vec::new();
-    let reader = stream.open()?;
-    reader
-        .take(needs)
-        .read_to_end(&mut bytes)
-        .map_err(|e| t.stream_error(e))?;
-    let found = bytes.len() as u64;
-    if found < needs {
-        return Err(t.error(ReadErrorKind::Truncated {
-            what: String::from("first rows of the weight (bytes)"),
-            needs,
-            found,
-        }));
-    }
-    Ok(Tensor {
-        payload: Payload::Memory(bytes.into()),
-        ..t.clone()
-    })
+    t.resident(needs, || "first rows of the weight (bytes)".into())
 }
 
 fn misfit(t: &Tensor, error: ShapeOverflow) -> ReadError {

@@ -88,6 +88,9 @@ impl<'a> Rules<'a> {
     }
 
     fn for_pair(&self, pair: &Pair) -> Vec<&'a Limit> {
+        if self.limits.is_empty() {
+            return Vec::new();
+        }
         let names = pair.names();
         let covers = |glob: &Option<globset::GlobMatcher>| {
             glob.as_ref()

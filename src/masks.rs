@@ -143,8 +143,9 @@ mod tests {
     use super::*;
     use crate::compare::PairStats;
     use crate::dtype::DType;
-    use crate::dump::{Origin, Payload, Printed, TensorInfo};
+    use crate::dump::{Payload, TensorInfo, formats};
     use crate::name::Key;
+    use std::path::Path;
     use std::sync::Arc;
 
     fn tensor(values: [f64; 4]) -> Arc<Tensor> {
@@ -152,19 +153,9 @@ mod tests {
         values
             .iter()
             .for_each(|v| DType::F32.encode(*v, &mut bytes));
-        Arc::new(Tensor {
-            name: "scores".into(),
-            info: TensorInfo::new(DType::F32, vec![1, 1, 2, 2]).unwrap(),
-            origin: Origin {
-                path: "scores.npy".into(),
-                member: None,
-                format: "npy",
-            },
-            payload: Payload::Memory(bytes.into()),
-            printed: Printed::default(),
-            guess: None,
-            sequence: None,
-        })
+        let info = TensorInfo::new(DType::F32, vec![1, 1, 2, 2]).unwrap();
+        let (path, payload) = (Path::new("scores.npy"), Payload::Memory(bytes.into()));
+        Arc::new(formats::tensor(path, "npy", "scores".into(), info, payload))
     }
 
     /// Scores of two queries and two keys, compared; the ids of remarks.

@@ -8,7 +8,7 @@ use crate::judge::{Rules, judge_all};
 use crate::name::{Item, order, pair};
 use crate::pairs::{Outcome, Pair, align_all, compare_all, graph};
 use crate::report::{Note, Report};
-use crate::sides::{ONE_SIDE, Selection, Side, Sides, Slot, note};
+use crate::sides::{Selection, Side, Sides, Slot, note, one_side};
 use crate::threads;
 use anyhow::{Result, bail};
 
@@ -29,7 +29,7 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
         order,
         mut notes,
     } = plan(config)?;
-    if let Some(alone) = notes.iter().find(|n| n.id == ONE_SIDE) {
+    if let Some(alone) = one_side(&notes) {
         bail!(alone.message.clone());
     }
     if !pairs
@@ -116,8 +116,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
     if !selection.is_everything() {
         pairs.retain(|p| selection.takes(&p.names()));
     }
-    let one_side = notes.iter().any(|n| n.id == ONE_SIDE);
-    if pairs.is_empty() && before > 0 && !one_side {
+    if pairs.is_empty() && before > 0 && one_side(&notes).is_none() {
         bail!("--only and --skip leave none of {before} tensors");
     }
     Ok(Plan {

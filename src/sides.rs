@@ -131,7 +131,12 @@ pub fn note(id: &str, message: String, tensors: Vec<String>) -> Note {
 }
 
 /// The remark on a dump that is one side only.
-pub const ONE_SIDE: &str = "one_side";
+const ONE_SIDE: &str = "one_side";
+
+/// What the notes say of a dump that is one side only.
+pub fn one_side(notes: &[Note]) -> Option<&Note> {
+    notes.iter().find(|n| n.id == ONE_SIDE)
+}
 
 fn split(dump: Dump, options: Options) -> Sides {
     let found = split_sides(&entries(&dump.tensors), &options);

@@ -4,13 +4,10 @@
 //! sample of elements. The result is a pair of views: nothing is copied, unless the elements can only be streamed.
 
 use crate::dtype::DType;
-use crate::dump::{
-    Guess, Partial, Payload, ReadError, ReadErrorKind, Remark, Tensor, TensorInfo, unravel,
-};
+use crate::dump::{Guess, Partial, Payload, ReadError, Remark, Tensor, TensorInfo, unravel};
 use crate::name::Stage;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::sync::Arc;
 
 /// Two views of equal shape, and what was done to get there.
@@ -613,28 +610,8 @@ fn squeezed_axes(info: &TensorInfo) -> Vec<usize> {
 
 /// A tensor whose elements can be reached in any order: streams are read into memory.
 fn resident(t: &Tensor) -> Result<Tensor, ReadError> {
-    let Payload::Stream(stream) = &t.payload else {
-        return Ok(t.clone());
-    };
-    let needs = t.info.byte_extent();
-    let mut bytes = Vec::new();
-    stream
-        .open()?
-        .take(needs)
-        .read_to_end(&mut bytes)
-        .map_err(|e| t.stream_error(e))?;
-    let found = bytes.len() as u64;
-    if found < needs {
-        return Err(t.error(ReadErrorKind::Truncated {
-            what: format!("data of {} {:?} (bytes)", t.info.dtype(), t.info.shape()),
-            needs,
-            found,
-        }));
-    }
-    Ok(Tensor {
-        payload: Payload::Memory(bytes.into()),
-        ..t.clone()
-    })
+    let what = || format!("data of {} {:?} (bytes)", t.info.dtype(), t.info.shape());
+    t.resident(t.info.byte_extent(), what)
 }
 
 fn views(

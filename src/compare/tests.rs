@@ -1,8 +1,9 @@
 //! The whole comparison against plain two-pass sums, and the ways it must not depend on.
 
 use super::*;
-use crate::dump::{Crc, Origin, Partial, Payload, Printed, ReadErrorKind, Stream, TensorInfo};
+use crate::dump::{Crc, Partial, Payload, ReadErrorKind, Stream, TensorInfo, formats};
 use std::io::{Cursor, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 const TOLERANCE: ElementTolerance = ElementTolerance {
@@ -11,19 +12,7 @@ const TOLERANCE: ElementTolerance = ElementTolerance {
 };
 
 pub fn tensor(info: TensorInfo, payload: Payload) -> Tensor {
-    Tensor {
-        name: "x".into(),
-        info,
-        origin: Origin {
-            path: "x.npy".into(),
-            member: None,
-            format: "npy",
-        },
-        payload,
-        printed: Printed::default(),
-        guess: None,
-        sequence: None,
-    }
+    formats::tensor(Path::new("x.npy"), "npy", "x".into(), info, payload)
 }
 
 pub fn encode(dtype: DType, values: &[f64]) -> Vec<u8> {

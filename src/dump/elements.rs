@@ -7,12 +7,12 @@ impl Tensor {
     /// The index in `whole`, of which this tensor is a view in the same file, of a row-major position; `None` when it is none.
     pub fn index_in(&self, whole: &Tensor, position: u64) -> Option<Vec<usize>> {
         let place = |t: &Tensor| match &t.payload {
-            Payload::File { file, offset, .. } => Some((file.path().to_path_buf(), *offset)),
+            Payload::File { file, offset, .. } => Some((file.clone(), *offset)),
             _ => None,
         };
         let ((own, start), (file, first)) = (place(self)?, place(whole)?);
         let size = whole.info.dtype().size() as u64;
-        if own != file || self.info.dtype() != whole.info.dtype() {
+        if own.path() != file.path() || self.info.dtype() != whole.info.dtype() {
             return None;
         }
         let index = unravel(position, self.info.shape());
@@ -87,27 +87,20 @@ impl Tensor {
 #[cfg(test)]
 mod tests {
     use crate::dtype::DType;
-    use crate::dump::{Origin, Payload, Printed, Tensor, TensorInfo};
+    use crate::dump::{Payload, TensorInfo, formats};
+    use std::path::Path;
 
     #[test]
     fn a_place_of_a_view_is_known_in_the_whole() {
-        let tensor = |info: TensorInfo, offset: u64| Tensor {
-            name: "x".into(),
-            info,
-            origin: Origin {
-                path: "x.npy".into(),
-                member: None,
-                format: "npy",
-            },
-            payload: Payload::File {
-                file: std::path::Path::new("x.npy").into(),
+        let path = Path::new("x.npy");
+        let tensor = |info: TensorInfo, offset: u64| {
+            let payload = Payload::File {
+                file: path.into(),
                 offset,
                 big_endian: false,
                 crc: None,
-            },
-            printed: Printed::default(),
-            guess: None,
-            sequence: None,
+            };
+            formats::tensor(path, "npy", "x".into(), info, payload)
         };
         let whole = tensor(
             TensorInfo::new(DType::F32, vec![1, 4, 10, 16]).unwrap(),

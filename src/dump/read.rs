@@ -44,6 +44,33 @@ impl Tensor {
         })
     }
 
+    /// A tensor whose first `needs` bytes can be reached in any order: those of a stream are read into memory. `what` they
+    /// are, where the stream ends before.
+    pub fn resident(&self, needs: u64, what: impl FnOnce() -> String) -> Result<Tensor, ReadError> {
+        let Payload::Stream(stream) = &self.payload else {
+            return Ok(self.clone());
+        };
+        // The stream may be shorter than it declares: room is made for what comes.
+        let mut bytes = Vec::new();
+        stream
+            .open()?
+            .take(needs)
+            .read_to_end(&mut bytes)
+            .map_err(|e| self.stream_error(e))?;
+        let found = bytes.len() as u64;
+        if found < needs {
+            return Err(self.error(ReadErrorKind::Truncated {
+                what: what(),
+                needs,
+                found,
+            }));
+        }
+        Ok(Tensor {
+            payload: Payload::Memory(bytes.into()),
+            ..self.clone()
+        })
+    }
+
     /// The part of the tensor at one index of each of its leading axes; −1 is the last.
     pub fn slice_leading(&self, index: &[i64]) -> Result<Tensor, ReadError> {
         let shape = self.info.shape();
@@ -204,21 +231,12 @@ impl Read for PartReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dump::{Origin, Printed};
+    use crate::dump::formats;
 
     fn tensor(info: TensorInfo, payload: Payload, guess: Option<Guess>) -> Tensor {
         Tensor {
-            name: "x".into(),
-            info,
-            origin: Origin {
-                path: "x.npy".into(),
-                member: None,
-                format: "npy",
-            },
-            payload,
-            printed: Printed::default(),
             guess,
-            sequence: None,
+            ..formats::tensor(Path::new("x.npy"), "npy", "x".into(), info, payload)
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::dump::{Guess, Tensor};
 use crate::pairs::{Outcome, Pair};
 use crate::run::Plan;
-use crate::sides::{ONE_SIDE, Side};
+use crate::sides::{Side, one_side};
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table as Grid, presets};
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ pub fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
         let (path, tag, n) = (side.path.display(), tag(&side.tag), side.tensors.len());
         format!("{name} {path}{tag}: {n} tensors")
     };
-    let sides = match plan.notes.iter().any(|n| n.id == ONE_SIDE) {
+    let sides = match one_side(&plan.notes).is_some() {
         true => side("one side,", r),
         false => format!("{}; {}", side("reference", r), side("candidate", c)),
     };
@@ -88,7 +88,7 @@ fn as_json(plan: &Plan) -> Value {
         .map(|p| json!({"key": p.key.to_string(), "reference": side(p.reference.as_deref()), "candidate": side(p.candidate.as_deref())}))
         .collect();
     let dump = |side: &Side| json!({"path": side.path.display().to_string(), "tag": side.tag});
-    let one_side = plan.notes.iter().any(|n| n.id == ONE_SIDE);
+    let one_side = one_side(&plan.notes).is_some();
     json!({
         "schema": 1,
         "reference": dump(&plan.sides.reference),

@@ -33,8 +33,11 @@ pub trait Law: Sync {
     fn id(&self) -> &'static str;
     /// The stages whose values the law explains.
     fn outputs(&self) -> &'static [Stage];
-    /// Fits the law at `output` on one side alone; `None` when inputs are missing or nothing fits.
-    fn fit(&self, site: &Site<'_>, output: Stage) -> Option<Fit>;
+    /// Fits the law at `output` on one side alone; `None` when inputs are missing or nothing fits, and of laws that show
+    /// only between two sides.
+    fn fit(&self, _site: &Site<'_>, _output: Stage) -> Option<Fit> {
+        None
+    }
     /// Fits both sides and says what the difference of the two fits means. Each side uses its own inputs, so inherited
     /// error does not count. `noise` is the relative error that rounding may explain.
     fn diagnose(

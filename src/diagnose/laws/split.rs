@@ -5,7 +5,7 @@
 //! computed once more by the reference's own law from the candidate's projection, split in every other way.
 
 use super::trial::Trial;
-use super::{Fit, Law, attention, norm, rope};
+use super::{Law, attention, norm, rope};
 use crate::diagnose::fused::Cut;
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::name::Stage;
@@ -35,11 +35,6 @@ impl Law for Split {
             Stage::AttnWeights,
             Stage::AttnCtx,
         ]
-    }
-
-    fn fit(&self, _: &Site<'_>, _: Stage) -> Option<Fit> {
-        // a split shows only against another one
-        None
     }
 
     fn diagnose(

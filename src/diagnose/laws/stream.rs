@@ -6,7 +6,7 @@
 
 use super::norm::fit::{Norm, Rows};
 use super::trial::{Trial, short};
-use super::{Fit, Law, Site, Suspicion};
+use super::{Law, Site, Suspicion};
 use crate::diagnose::Array;
 use crate::name::Stage;
 
@@ -58,11 +58,6 @@ impl Law for HiddenStream {
 
     fn outputs(&self) -> &'static [Stage] {
         &[Stage::Output]
-    }
-
-    fn fit(&self, _: &Site<'_>, _: Stage) -> Option<Fit> {
-        // a stream that was not dumped is known by two sides only
-        None
     }
 
     fn diagnose(

@@ -52,7 +52,7 @@ pub fn noise_up_to<'a>(case: &'a Case<'_>, largest: f64) -> Option<&'a NoiseEvid
 fn evidence(case: &Case<'_>) -> Option<NoiseEvidence> {
     let (r, c) = case.visible();
     let sums = sums(&r.data, &c.data);
-    let error = c.distance(&r);
+    let error = (sums.diff / sums.a).sqrt();
     if !(error > 0.0 && error < COARSEST && sums.odd == 0) {
         return None;
     }

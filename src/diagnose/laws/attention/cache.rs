@@ -3,7 +3,7 @@
 //! At step n attention runs over the keys and values of all steps up to n. The reference's parameters hold on both sides; what
 //! the candidate's cache must have held is searched for.
 
-use super::super::{Fit, Law};
+use super::super::Law;
 use super::replay::{Source, Target, Task};
 use super::search::{self, Fitted};
 use super::setting::Setting;
@@ -27,11 +27,6 @@ impl Law for KvCache {
             Stage::AttnWeights,
             Stage::AttnCtx,
         ]
-    }
-
-    fn fit(&self, _: &Site<'_>, _: Stage) -> Option<Fit> {
-        // the laws of scores, weights and context say it with the keys of the past
-        None
     }
 
     fn diagnose(

@@ -3,7 +3,7 @@
 //! softmax of a row of −∞ is 0/0. A finite filling gives equal weights there, a clamped one zeros: the values of such rows mean
 //! nothing and may differ between two right implementations, but NaN spreads from them through V and later layers.
 
-use super::super::{Fit, Law};
+use super::super::Law;
 use super::mask::Sight;
 use crate::diagnose::{Array, Side, Site, Suspicion};
 use crate::name::Stage;
@@ -59,10 +59,6 @@ impl Law for PaddedRows {
             FinalNorm,
             Logits,
         ]
-    }
-
-    fn fit(&self, _: &Site<'_>, _: Stage) -> Option<Fit> {
-        None
     }
 
     fn diagnose(

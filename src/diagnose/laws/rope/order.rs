@@ -3,9 +3,9 @@
 //! convert_hf_to_gguf.py interleaves the halves of every head of a Llama's Q and K, because llama.cpp turns adjacent pairs there.
 //! With the pairs that belong to the order the scores are the same: another layout. With the other pairs they are wrong.
 
+use super::Law;
 use super::permutation::Permutation;
 use super::rotation::{Pairing, Rotation};
-use super::{Fit, Law};
 use crate::diagnose::laws::attention;
 use crate::diagnose::{Site, Suspicion};
 use crate::name::Stage;
@@ -25,11 +25,6 @@ impl Law for HeadOrder {
 
     fn outputs(&self) -> &'static [Stage] {
         &[Stage::QProj, Stage::KProj, Stage::QNorm, Stage::KNorm]
-    }
-
-    fn fit(&self, _: &Site<'_>, _: Stage) -> Option<Fit> {
-        // an order shows only against another one
-        None
     }
 
     fn diagnose(
