@@ -35,6 +35,7 @@ pub mod pairs;
 pub mod report;
 pub mod run;
 pub mod sides;
+pub mod simd;
 pub mod stats;
 mod sums;
 pub mod threads;

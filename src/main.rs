@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tdiff::cli;
 use tdiff::command;
-use tdiff::compare::Isa;
+use tdiff::simd::Isa;
 
 fn main() -> ExitCode {
     if let Some(name) = std::env::var_os("TDIFF_ISA") {

@@ -1,7 +1,7 @@
 //! The two sides of a comparison: two dumps, or one dump that holds both.
 
 use crate::config::Config;
-use crate::dump::{Dump, Guess, Payload, ReadError, Remark, Tensor, open};
+use crate::dump::{Dump, Guess, Payload, ReadError, Remark, Tensor, open, open_both};
 use crate::name::{Entry, Item, Key, Map, Options, Pairing, Sides as Split, split_sides};
 use crate::pairs::{Lost, Outcome, Pair};
 use crate::report::Note;
@@ -37,11 +37,14 @@ impl Sides {
     pub fn open(config: &Config) -> Result<Sides> {
         let options = name_options(config)?;
         let sides = match &config.candidate {
-            Some(candidate) => Sides {
-                reference: open(&config.reference, &config.hints)?.into(),
-                candidate: open(candidate, &config.hints)?.into(),
-                options,
-            },
+            Some(candidate) => {
+                let (r, c) = open_both(&config.reference, candidate, &config.hints);
+                Sides {
+                    reference: r?.into(),
+                    candidate: c?.into(),
+                    options,
+                }
+            }
             None => {
                 let dump = open(&config.reference, &config.hints)?;
                 if dump.tensors.is_empty() && dump.unreadable.is_empty() {

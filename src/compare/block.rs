@@ -1,12 +1,12 @@
 //! From the sums of one block to its facts: what the fast pass could not do is done again here, with more care.
 
 use super::facts::{Core, Facts, Series, is_near};
-use super::isa::Isa;
 use super::kernel::{self, Element, Limits, SideSums, Sums};
 use super::moments::Moments;
 use super::order::Positions;
 use super::wide;
 use super::{ElementTolerance, Worst};
+use crate::simd::Isa;
 
 /// A block whose sum of squared deviations is below this share of its sum of squares is summed again about its mean.
 const CANCELS: f64 = 1e-3;

@@ -1,7 +1,7 @@
 //! The one hot loop: a block of reference elements against a block of candidate elements.
 //!
 //! Everything a pair needs is summed in one pass over the block, in f64, by [`State::step`], which handles eight elements, one
-//! per lane of a vector ([`super::simd`]). Each function is compiled once per instruction set by `per_isa!` and chosen at run
+//! per lane of a vector ([`crate::simd`]). Each function is compiled once per instruction set by `per_isa!` and chosen at run
 //! time. Element `i` always goes to lane `i % 8` and lanes are added in one fixed order, so every instruction set gives the
 //! same bits. Four rules keep it so:
 //!
@@ -20,7 +20,7 @@ mod tests;
 
 pub use again::{centred, first_apart, max_mixed, odd};
 
-use super::simd::{Arithmetic, LANES, Simd, Vector};
+use crate::simd::{Arithmetic, LANES, Simd, Vector, per_isa};
 
 /// Elements per block: the unit of accumulation, on a fixed grid from element 0.
 pub const BLOCK: usize = 2048;
@@ -332,42 +332,6 @@ fn pass_body<S: Simd, const MASKED: bool, E: Element>(
     }
     state.total(if MASKED { 0 } else { rs.len() * LANES })
 }
-
-/// Compiles a function once per instruction set and picks one at run time.
-macro_rules! per_isa {
-    (
-        $(#[$doc:meta])*
-        $visibility:vis fn $name:ident[$($generic:tt)*][$($forward:tt)*]($($arg:ident: $ty:ty),*) -> $out:ty = $body:ident;
-    ) => {
-        $(#[$doc])*
-        $visibility fn $name<$($generic)*>(isa: $crate::compare::Isa, $($arg: $ty),*) -> $out {
-            use $crate::compare::Isa;
-            use $crate::compare::simd;
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,popcnt")]
-                fn avx512<$($generic)*>($($arg: $ty),*) -> $out {
-                    $body::<simd::Avx512, $($forward)*>($($arg),*)
-                }
-                #[target_feature(enable = "avx2,fma,f16c,popcnt")]
-                fn avx2<$($generic)*>($($arg: $ty),*) -> $out {
-                    $body::<simd::Avx2, $($forward)*>($($arg),*)
-                }
-                match isa.available() {
-                    // SAFETY: `available` never names a set that the machine lacks.
-                    Isa::Avx512 => return unsafe { avx512::<$($forward)*>($($arg),*) },
-                    // SAFETY: as above.
-                    Isa::Avx2 => return unsafe { avx2::<$($forward)*>($($arg),*) },
-                    Isa::Baseline => {}
-                }
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            let _: Isa = isa;
-            $body::<simd::Baseline, $($forward)*>($($arg),*)
-        }
-    };
-}
-pub(crate) use per_isa;
 
 per_isa! {
     /// Sums over one block of at most [`BLOCK`] elements. Without `MASKED` every element counts, and a NaN or infinity

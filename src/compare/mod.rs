@@ -12,7 +12,6 @@ mod checksum;
 mod convert;
 mod facts;
 mod gather;
-mod isa;
 mod kernel;
 pub mod layout;
 pub mod logits;
@@ -22,17 +21,14 @@ mod order;
 mod partial;
 mod piece;
 mod precision;
-pub(crate) mod simd;
 mod source;
 pub mod summarise;
 mod wide;
 mod work;
 
-pub use isa::Isa;
-pub(crate) use kernel::per_isa;
-
 use crate::dtype::DType;
 use crate::dump::{ReadError, Tensor};
+use crate::simd::Isa;
 use serde::{Deserialize, Serialize};
 
 /// Two tensors of equal logical shape (any memory order), and the element tolerance to count against.

@@ -5,13 +5,13 @@ use super::block::{Guess, Setting};
 use super::checksum;
 use super::convert::Converter;
 use super::facts::Facts;
-use super::isa::Isa;
 use super::kernel::BLOCK;
 use super::order::Positions;
 use super::piece::RANGE;
 use super::source::{Buffer, CHUNK_BYTES, Source, file_of, located};
 use crate::dtype::DType;
 use crate::dump::{Payload, ReadError, Tensor};
+use crate::simd::Isa;
 use crate::threads;
 
 /// What is known of one tensor's values; figures are over the finite ones and `None` where there are none.

@@ -3,10 +3,10 @@
 
 use super::checksum;
 use super::facts::Facts;
-use super::isa::Isa;
 use super::piece::{Piece, Plan, Worker};
 use super::{Job, PairStats};
 use crate::dump::ReadError;
+use crate::simd::Isa;
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};

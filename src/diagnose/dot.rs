@@ -1,7 +1,7 @@
 //! Inner products and distances, in eight sums that do not wait for one another.
 
-use crate::compare::simd::{Arithmetic, LANES, Simd, Vector};
-use crate::compare::{Isa, per_isa};
+use crate::simd::{Arithmetic, LANES, Simd, Vector};
+use crate::simd::{Isa, per_isa};
 
 /// Σ a·b over the shorter of both.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {

@@ -17,7 +17,7 @@ mod values;
 
 pub use disk::DiskFile;
 pub use error::{Place, ReadError, ReadErrorKind};
-pub use open::open;
+pub use open::{open, open_both};
 pub use payload::{Crc, Partial, Payload, Stream};
 
 use crate::dtype::DType;

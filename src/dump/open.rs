@@ -20,8 +20,12 @@ use std::path::{Path, PathBuf};
 const FIRST: u64 = 1 << 10;
 /// Bytes of a file that [`Format::sniff`] sees.
 const HEAD: u64 = 1 << 16;
-/// Fewer files than this are not worth a second thread.
+/// Fewer files than this are not worth a second thread, unless they are long.
 const FEW: usize = 16;
+/// A file of so many bytes may take time to understand: long texts are counted.
+const LONG: u64 = 1 << 20;
+/// The list of a folder is as long when it holds thousands of names.
+const LONG_LIST: u64 = 1 << 16;
 /// Deeper folders than any dump has.
 const MAX_FOLDERS: usize = 32;
 
@@ -49,6 +53,25 @@ pub fn open(path: &Path, hints: &Hints) -> Result<Dump, ReadError> {
             None => Err(ReadError::io(path, error)),
         },
     }
+}
+
+/// [`open`] of two paths, at once where that saves time.
+pub fn open_both(
+    a: &Path,
+    b: &Path,
+    hints: &Hints,
+) -> (Result<Dump, ReadError>, Result<Dump, ReadError>) {
+    let few = if is_long(a) && is_long(b) {
+        2
+    } else {
+        usize::MAX
+    };
+    threads::both(2, few, || open(a, hints), || open(b, hints))
+}
+
+fn is_long(path: &Path) -> bool {
+    let long = |meta: fs::Metadata| meta.len() >= if meta.is_dir() { LONG_LIST } else { LONG };
+    fs::metadata(path).is_ok_and(long)
 }
 
 fn open_single(path: &Path, hints: &Hints) -> Result<Dump, ReadError> {
@@ -90,7 +113,11 @@ fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
     sort_naturally(root, &mut files);
     let manifests = Manifests::read(&files);
     make_room(files.len());
-    let outcomes: Vec<Outcome> = threads::map(&files, FEW, |file| {
+    let few = match files.len() < FEW && files.iter().any(|f| is_long(f)) {
+        true => 2,
+        false => FEW,
+    };
+    let outcomes: Vec<Outcome> = threads::map(&files, few, |file| {
         open_file(file, hints, manifests.get(file))
     });
 

@@ -4,10 +4,11 @@ use super::data;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use std::path::Path;
-use tdiff::compare::{ElementTolerance, Isa, Job, Resources, compare_with};
+use tdiff::compare::{ElementTolerance, Job, Resources, compare_with};
 use tdiff::config::Config;
 use tdiff::dtype::DType;
 use tdiff::dump::{Hints, open};
+use tdiff::simd::Isa;
 use zip::CompressionMethod;
 
 const ELEMENTS: usize = 1 << 20;

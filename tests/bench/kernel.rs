@@ -3,9 +3,10 @@
 use super::data;
 use divan::Bencher;
 use divan::counter::BytesCount;
-use tdiff::compare::{ElementTolerance, Isa, Job, Resources, compare_with};
+use tdiff::compare::{ElementTolerance, Job, Resources, compare_with};
 use tdiff::dtype::DType;
 use tdiff::dump::{Origin, Payload, Printed, Tensor, TensorInfo};
+use tdiff::simd::Isa;
 
 const ELEMENTS: usize = 1 << 16;
 

@@ -1,8 +1,8 @@
 //! What few blocks are looked at again for: spread that is small beside the mean, a record, elements that are not finite.
 
-use super::{Element, largest, padded, per_isa, total};
+use super::{Element, largest, padded, total};
 use crate::compare::facts::Odd;
-use crate::compare::simd::{Arithmetic, LANES, Simd, Vector};
+use crate::simd::{Arithmetic, LANES, Simd, Vector, per_isa};
 
 /// Second moments about given centres, and products, over elements finite on both sides.
 #[derive(Clone, Copy, Debug, PartialEq)]

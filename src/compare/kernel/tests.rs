@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::compare::facts::Odd;
-use crate::compare::isa::Isa;
+use crate::simd::Isa;
 
 /// What [`pass`] means, one element after the other.
 fn plain<E: Element>(r: &[E::Stored], c: &[E::Stored], limits: Limits) -> Sums {

@@ -3,9 +3,11 @@
 use super::census::Census;
 use super::layout::{Entry, Layout};
 use super::number::number;
+use super::run::{self, Run};
 use super::source::{self, Blocks, Encoding, Keep, is_separator};
 use crate::dtype::DType;
 use crate::dump::{ReadError, ReadErrorKind, Stream};
+use crate::simd::Isa;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -171,9 +173,19 @@ impl Decoder {
         let room = (BATCH - out.len()).min(usize::try_from(left).unwrap_or(BATCH));
         let columns = self.values.columns;
         let mut in_row = self.in_row;
-        let mut taken = 0;
+        let (mut taken, mut next_run) = (0, 0);
         out.reserve(room);
         let misfit = loop {
+            if at >= next_run && room - taken >= run::VALUES {
+                let found = P::run(&padded[at..], columns, &mut in_row, room - taken, out);
+                (at, taken) = (at + found.bytes, taken + found.values);
+                // where numbers are spelled otherwise, the next ones probably are, too
+                next_run = if found.values == 0 {
+                    at + run::REST
+                } else {
+                    at
+                };
+            }
             let Some(&b) = text.get(at) else { break None };
             if is_separator(b) {
                 if b == b'\n' {
@@ -382,6 +394,16 @@ fn flat(index: &[u64], shape: &[usize], first: u64) -> Option<u64> {
 trait Parse {
     type Value;
     fn parse(text: &[u8]) -> Option<(Self::Value, usize)>;
+    /// Many at once, where their spelling is the usual one.
+    fn run(
+        _text: &[u8],
+        _columns: u64,
+        _in_row: &mut u64,
+        _room: usize,
+        _out: &mut Vec<Self::Value>,
+    ) -> Run {
+        Run::default()
+    }
 }
 
 struct Float;
@@ -391,6 +413,10 @@ impl Parse for Float {
     #[inline(always)]
     fn parse(text: &[u8]) -> Option<(f64, usize)> {
         number(text)
+    }
+
+    fn run(text: &[u8], columns: u64, in_row: &mut u64, room: usize, out: &mut Vec<f64>) -> Run {
+        run::run(Isa::detect(), text, columns, in_row, room, out)
     }
 }
 

@@ -19,6 +19,7 @@ mod number;
 mod numbers;
 mod print;
 pub mod quoted;
+mod run;
 mod source;
 mod summary;
 #[cfg(test)]

@@ -45,13 +45,14 @@ fn usual(text: &[u8]) -> Option<(f64, usize)> {
     let mut end = point + 1 + decimals;
     let mut exponent = -(decimals as i64);
     if w[end] | 0x20 == b'e' {
-        let sign = w[end + 1];
+        // 0 for `+`, 2 for `-`
+        let sign = w[end + 1].wrapping_sub(b'+');
         let (tens, ones) = (w[end + 2].wrapping_sub(b'0'), w[end + 3].wrapping_sub(b'0'));
-        if !matches!(sign, b'-' | b'+') || tens > 9 || ones > 9 {
+        if sign & !2 != 0 || tens > 9 || ones > 9 {
             return None;
         }
-        let e = i64::from(tens) * 10 + i64::from(ones);
-        exponent += if sign == b'-' { -e } else { e };
+        let e = i64::from(tens * 10 + ones);
+        exponent += e * (1 - i64::from(sign));
         end += 4;
     }
     if w[end] > b' ' && w[end] != b',' || !(-22..=22).contains(&exponent) {
@@ -70,7 +71,7 @@ fn eight(w: &[u8; WINDOW], at: usize) -> u64 {
 /// `mantissa · 10^exponent`, both exact as f64, rounded once.
 #[inline(always)]
 fn exact(mantissa: u64, exponent: i64, negative: bool) -> f64 {
-    let m = mantissa as f64;
+    let m = mantissa as i64 as f64;
     let power = POWERS[exponent.unsigned_abs() as usize];
     let value = if exponent < 0 { m / power } else { m * power };
     f64::from_bits(value.to_bits() | u64::from(negative) << 63)

@@ -1,11 +1,16 @@
 //! Eight lanes of f32 or f64 on every instruction set, with the same bits in each.
 //!
 //! Left to itself the compiler finds the vectors in one version of a loop and loses them in the next; here they are spelled
-//! out, so that the loops of [`super::kernel`] are as fast as they look. Every operation is the IEEE one of its name, lane by
+//! out, so that the loops over elements are as fast as they look. Every operation is the IEEE one of its name, lane by
 //! lane: which set is used shows in the time only.
 
+mod isa;
+mod text;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+
+pub use isa::Isa;
+pub use text::Text;
 
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
@@ -203,3 +208,39 @@ impl Simd for Baseline {
         Plain(x.each(f64::from))
     }
 }
+
+/// Compiles a function once per instruction set and picks one at run time.
+macro_rules! per_isa {
+    (
+        $(#[$doc:meta])*
+        $visibility:vis fn $name:ident[$($generic:tt)*][$($forward:tt)*]($($arg:ident: $ty:ty),*) -> $out:ty = $body:ident;
+    ) => {
+        $(#[$doc])*
+        $visibility fn $name<$($generic)*>(isa: $crate::simd::Isa, $($arg: $ty),*) -> $out {
+            use $crate::simd::Isa;
+            use $crate::simd;
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c,popcnt,bmi1,bmi2")]
+                fn avx512<$($generic)*>($($arg: $ty),*) -> $out {
+                    $body::<simd::Avx512, $($forward)*>($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma,f16c,popcnt,bmi1,bmi2")]
+                fn avx2<$($generic)*>($($arg: $ty),*) -> $out {
+                    $body::<simd::Avx2, $($forward)*>($($arg),*)
+                }
+                match isa.available() {
+                    // SAFETY: `available` never names a set that the machine lacks.
+                    Isa::Avx512 => return unsafe { avx512::<$($forward)*>($($arg),*) },
+                    // SAFETY: as above.
+                    Isa::Avx2 => return unsafe { avx2::<$($forward)*>($($arg),*) },
+                    Isa::Baseline => {}
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _: Isa = isa;
+            $body::<simd::Baseline, $($forward)*>($($arg),*)
+        }
+    };
+}
+pub(crate) use per_isa;

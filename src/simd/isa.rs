@@ -1,13 +1,13 @@
-//! Which instructions the hot loop may use. Every choice gives the same bits.
+//! Which instructions the hot loops may use. Every choice gives the same bits.
 
 use std::sync::OnceLock;
 
-/// An instruction set the loop over elements was compiled for, narrowest first.
+/// An instruction set the hot loops were compiled for, narrowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
     /// What every machine of the architecture has: SSE2 on x86-64, NEON on aarch64.
     Baseline,
-    /// x86-64 with AVX2, FMA and F16C.
+    /// x86-64 with AVX2, FMA, F16C and BMI.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL.
     Avx512,
@@ -51,7 +51,9 @@ impl Isa {
             let avx2 = is_x86_feature_detected!("avx2")
                 && is_x86_feature_detected!("fma")
                 && is_x86_feature_detected!("f16c")
-                && is_x86_feature_detected!("popcnt");
+                && is_x86_feature_detected!("popcnt")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2");
             let avx512 = is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
