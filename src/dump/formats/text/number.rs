@@ -80,38 +80,15 @@ fn exact(mantissa: u64, exponent: i64, negative: bool) -> f64 {
 /// Every spelling.
 #[inline(never)]
 fn any(text: &[u8]) -> Option<(f64, usize)> {
-    let first = *text.first()?;
-    let negative = first == b'-';
-    let start = usize::from(negative | (first == b'+'));
-    let mut at = start;
-    let (mut mantissa, mut count) = digits(text, &mut at, 0);
-    let mut exponent = 0i64;
-    let mut tail = text.get(at).copied().unwrap_or(0);
-    if tail == b'.' {
-        at += 1;
-        let (m, fraction) = digits(text, &mut at, mantissa);
-        mantissa = m;
-        count += fraction;
-        exponent = -(fraction as i64);
-        tail = text.get(at).copied().unwrap_or(0);
-    }
-    if count == 0 {
+    let start = usize::from(matches!(text.first()?, b'-' | b'+'));
+    if !matches!(text.get(start)?, b'0'..=b'9' | b'.') {
         return special(text);
     }
-    if tail | 0x20 == b'e'
-        && let Some((e, end)) = decimal_exponent(text, at + 1)
-    {
-        exponent += e;
-        at = end;
-        tail = text.get(at).copied().unwrap_or(0);
+    let (value, end) = fast_float2::parse_partial::<f64, _>(text).ok()?;
+    match text.get(end).map(|b| b | 0x20) {
+        Some(b'f' | b'x' | b'#') => odd_tail(text, value, end, start),
+        _ => Some((value, end)),
     }
-    if matches!(tail | 0x20, b'f' | b'x' | b'#') {
-        return odd_tail(text, at, start);
-    }
-    if count <= 19 && mantissa < 1 << 53 && (-22..=22).contains(&exponent) {
-        return Some((exact(mantissa, exponent, negative), at));
-    }
-    slow(&text[..at]).map(|v| (v, at))
 }
 
 /// Reads `text` from end to end as one number.
@@ -139,32 +116,6 @@ const SMALL_POWERS: [u64; 9] = [
     10_000_000,
     100_000_000,
 ];
-
-/// Takes the digits at `at` into `mantissa` (modulo 2^64: the caller minds their number) and counts them.
-#[inline(always)]
-fn digits(text: &[u8], at: &mut usize, mut mantissa: u64) -> (u64, usize) {
-    let start = *at;
-    while let Some(chunk) = text.get(*at..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*chunk);
-        let found = leading_digits(word);
-        mantissa = mantissa
-            .wrapping_mul(SMALL_POWERS[found])
-            .wrapping_add(first_digits(word, found));
-        *at += found;
-        if found < 8 || !text.get(*at).is_some_and(u8::is_ascii_digit) {
-            return (mantissa, *at - start);
-        }
-    }
-    while let Some(d) = text
-        .get(*at)
-        .map(|b| b.wrapping_sub(b'0'))
-        .filter(|d| *d < 10)
-    {
-        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(d));
-        *at += 1;
-    }
-    (mantissa, *at - start)
-}
 
 /// How many of the eight bytes, from the first, are digits.
 #[inline(always)]
@@ -205,18 +156,12 @@ fn decimal_exponent(text: &[u8], mut at: usize) -> Option<(i64, usize)> {
     (at > start).then_some((if negative { -value } else { value }, at))
 }
 
-#[cold]
-fn slow(token: &[u8]) -> Option<f64> {
-    fast_float2::parse(token).ok()
-}
-
 /// A `f`, `x` or `#` after the digits: a C suffix, a hexadecimal float, or Microsoft's infinity.
 #[cold]
-fn odd_tail(text: &[u8], at: usize, start: usize) -> Option<(f64, usize)> {
+fn odd_tail(text: &[u8], value: f64, at: usize, start: usize) -> Option<(f64, usize)> {
     let sign = if text[0] == b'-' { -1.0 } else { 1.0 };
     match text[at] {
         b'f' | b'F' => {
-            let value = slow(&text[..at])?;
             let alone = !text.get(at + 1).is_some_and(u8::is_ascii_alphanumeric);
             let decimal = text[start..at]
                 .iter()
@@ -245,7 +190,7 @@ fn odd_tail(text: &[u8], at: usize, start: usize) -> Option<(f64, usize)> {
             }
             None
         }
-        _ => Some((slow(&text[..at])?, at)),
+        _ => Some((value, at)),
     }
 }
 
