@@ -90,10 +90,13 @@ impl Sides {
 
 impl From<Dump> for Side {
     fn from(dump: Dump) -> Self {
+        // collected in place, they would keep the room of the tensors themselves
+        let mut tensors = Vec::with_capacity(dump.tensors.len());
+        tensors.extend(dump.tensors.into_iter().map(Arc::new));
         Side {
             path: dump.root,
             tag: None,
-            tensors: dump.tensors.into_iter().map(Arc::new).collect(),
+            tensors,
             unreadable: dump.unreadable,
             ignored: dump.ignored,
             remarks: dump.notes,

@@ -14,10 +14,13 @@ pub struct Sample {
     full: bool,
 }
 
+const MANTISSA: u64 = (1 << 52) - 1;
 /// Mantissa bits of f64 that a narrower type lacks.
 const LACKS_F32: u32 = 29;
 const LACKS_F16: u32 = 42;
 const LACKS_BF16: u32 = 45;
+/// Exponents, as f64 stores them, of the normal numbers of f16.
+const NORMAL_F16: std::ops::RangeInclusive<u64> = 1023 - 14..=1023 + 15;
 
 impl Sample {
     /// Whether more values can still change the answer.
@@ -37,16 +40,21 @@ impl Sample {
             }
         };
         for x in values {
-            if !x.is_finite() {
+            if !x.is_finite() || x == 0.0 {
                 continue;
             }
-            self.mantissa |= x.to_bits() & ((1 << 52) - 1);
+            let mantissa = x.to_bits() & MANTISSA;
+            self.mantissa |= mantissa;
             if self.mantissa & (narrower - 1) != 0 {
                 self.full = true;
                 return;
             }
-            self.beyond_f32 |= f64::from(x as f32) != x;
-            self.beyond_f16 = self.beyond_f16 || f16::from_f64(x).to_f64() != x;
+            self.beyond_f16 |= mantissa & ((1 << LACKS_F16) - 1) != 0;
+            // normal numbers of f16 lie within the range of all types
+            if !NORMAL_F16.contains(&(x.to_bits() >> 52 & 0x7ff)) {
+                self.beyond_f32 |= f64::from(x as f32) != x;
+                self.beyond_f16 |= f16::from_f64(x).to_f64() != x;
+            }
         }
     }
 

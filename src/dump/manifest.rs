@@ -34,11 +34,6 @@ impl Manifests {
             let is_json = path
                 .extension()
                 .is_some_and(|e| e.eq_ignore_ascii_case("json"));
-            let stem = path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .to_ascii_lowercase();
             if let Some(calls) = calls::read(path, files) {
                 for (file, _) in calls.places {
                     manifests.add(file, Description::default());
@@ -46,7 +41,7 @@ impl Manifests {
                 manifests.used.push(calls.list);
                 continue;
             }
-            if !is_json || !(NAMES.contains(&&*stem) || stem.ends_with(CALL_TREE)) {
+            if !is_json || !is_manifest(path) {
                 continue;
             }
             let readable = fs::metadata(path).is_ok_and(|m| m.len() <= MAX_MANIFEST);
@@ -88,6 +83,12 @@ impl Manifests {
     pub fn used(&self) -> &[PathBuf] {
         &self.used
     }
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let stem = stem.to_ascii_lowercase();
+    NAMES.contains(&&*stem) || stem.ends_with(CALL_TREE)
 }
 
 /// The ways to name a file below `folder`: its path from there, that without extension.

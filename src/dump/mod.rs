@@ -280,7 +280,7 @@ pub trait Format: Sync {
     fn open(&self, path: &Path, hints: &Hints) -> Result<Opened, ReadError>;
     /// As [`Format::open`] for a file of `len` bytes that is one tensor whose header lies in the first bytes: no other look
     /// at the file. `None` when there is more to see.
-    fn open_head(&self, _path: &Path, _head: &[u8], _len: u64) -> Option<Tensor> {
+    fn open_head(&self, _file: &DiskFile, _head: &[u8], _len: u64) -> Option<Tensor> {
         None
     }
 }

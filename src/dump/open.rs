@@ -6,9 +6,7 @@ use super::formats::raw::{Description, Raw};
 use super::formats::{self, FORMATS};
 use super::manifest::Manifests;
 use super::select::Selector;
-use super::{
-    DiskFile, Dump, Format, Hints, Opened, Payload, ReadError, Remark, names, nearest, passes,
-};
+use super::{DiskFile, Dump, Format, Hints, Opened, ReadError, Remark, names, nearest, passes};
 use crate::natural::natural;
 use crate::threads;
 use std::collections::BTreeSet;
@@ -197,16 +195,11 @@ fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Out
     let opened = if format.name() == Raw.name() {
         Raw.open_described(path, hints, described)
     } else {
-        match format.open_head(path, &start.head, start.len) {
-            Some(mut tensor) => {
-                if let Payload::File { file, .. } = &mut tensor.payload {
-                    *file = DiskFile::opened(path, start.file);
-                }
-                Ok(Opened {
-                    tensors: vec![tensor],
-                    ..Opened::default()
-                })
-            }
+        match format.open_head(&start.file, &start.head, start.len) {
+            Some(tensor) => Ok(Opened {
+                tensors: vec![tensor],
+                ..Opened::default()
+            }),
             None => format.open(path, hints),
         }
     };
@@ -241,9 +234,9 @@ pub(super) fn head(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
     Ok(head)
 }
 
-/// The start of a file, and the file open behind it.
+/// The start of a file, and the file itself.
 struct Start {
-    file: File,
+    file: DiskFile,
     head: Vec<u8>,
     len: u64,
 }
@@ -261,6 +254,7 @@ impl Start {
             let more = HEAD - head.len() as u64;
             reader.take(more).read_to_end(&mut head).map_err(io)?;
         }
+        let file = DiskFile::opened(path, file);
         Ok(Start { file, head, len })
     }
 }
@@ -309,8 +303,9 @@ fn list(
 
 /// The folders between the root and a file, joined by `/`.
 fn folder_name(root: &Path, file: &Path) -> Option<String> {
+    let below = &file.as_os_str().as_encoded_bytes()[root.as_os_str().len()..];
     // most files stand in the root itself
-    if file.parent() == Some(root) {
+    if !below.iter().skip(1).any(|b| *b == b'/') {
         return None;
     }
     let folder = file.strip_prefix(root).ok()?.parent()?;

@@ -142,8 +142,8 @@ pub(super) fn tower(before: &[Word]) -> Tower {
 pub(super) fn is_foreign(raw: &Raw) -> bool {
     let words = || raw.before.iter().chain(&raw.after);
     let pair = |a: &str, b: &str| {
-        let all: Vec<&Word> = words().collect();
-        all.windows(2).any(|w| w[0].lower == a && w[1].lower == b)
+        let mut neighbours = words().zip(words().skip(1));
+        neighbours.any(|(x, y)| x.lower == a && y.lower == b)
     };
     let noise = raw
         .before

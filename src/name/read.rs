@@ -324,10 +324,9 @@ struct Peel {
 fn find(words: &[Word], layered: bool, dialects: &Ranking) -> Option<Hit> {
     let peels = peels(words);
     let noise = words.iter().take_while(|w| is_leading_noise(w)).count();
-    let mut starts: Vec<(usize, u8)> = vec![(0, 0)];
-    starts.extend((1..=noise.min(words.len())).map(|i| (i, 0)));
     let segment = |i: &usize| *i > noise && matches!(words[*i].sep, '.' | '/');
-    starts.extend((1..words.len()).filter(segment).map(|i| (i, 2)));
+    let segments = (1..words.len()).filter(segment).map(|i| (i, 2));
+    let starts = (0..=noise.min(words.len())).map(|i| (i, 0)).chain(segments);
     for (start, cost) in starts {
         for p in &peels {
             if start > p.end {

@@ -4,7 +4,8 @@ use crate::dtype::DType;
 use crate::dump::formats::{stem, tensor};
 use crate::dump::read::{data_of, open_file};
 use crate::dump::{
-    Format, Guess, Hints, Opened, Payload, ReadError, ReadErrorKind, Remark, Tensor, TensorInfo,
+    DiskFile, Format, Guess, Hints, Opened, Payload, ReadError, ReadErrorKind, Remark, Tensor,
+    TensorInfo,
 };
 use ndarray_npy::npy::header::{Header as NpyHeader, Layout};
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -52,7 +53,7 @@ impl Format for Npy {
                 let needs = header.info.byte_extent();
                 return Err(ReadError::truncated(path, what, needs, len - offset).at_byte(offset));
             }
-            opened.tensors.push(header.tensor(path, at));
+            opened.tensors.push(header.tensor(path.into(), at));
             let mut magic = [0; 6];
             reader
                 .seek(SeekFrom::Start(end))
@@ -85,10 +86,10 @@ impl Format for Npy {
         Ok(opened)
     }
 
-    fn open_head(&self, path: &Path, head: &[u8], len: u64) -> Option<Tensor> {
+    fn open_head(&self, file: &DiskFile, head: &[u8], len: u64) -> Option<Tensor> {
         let header = Header::read(&mut &*head, len).ok()?;
         let whole = header.bytes + header.info.byte_extent() == len;
-        whole.then(|| header.tensor(path, 0))
+        whole.then(|| header.tensor(file.clone(), 0))
     }
 }
 
@@ -179,16 +180,18 @@ impl Header {
 
 impl Header {
     /// The tensor of an array whose header stands at byte `at` of a file.
-    fn tensor(self, path: &Path, at: u64) -> Tensor {
+    fn tensor(self, file: DiskFile, at: u64) -> Tensor {
+        let path = file.path();
+        let name = stem(path);
         let payload = Payload::File {
-            file: path.into(),
+            file: file.clone(),
             offset: at + self.bytes,
             big_endian: self.big_endian,
             crc: None,
         };
         Tensor {
             guess: self.guess,
-            ..tensor(path, Npy.name(), stem(path), self.info, payload)
+            ..tensor(path, Npy.name(), name, self.info, payload)
         }
     }
 }
