@@ -18,7 +18,7 @@ const SINGLE: f64 = 2e-6;
 const UNITS: f64 = 4.0;
 /// Statistics of a whole tensor (mean, std relative to std) agree within this, whatever the arithmetic.
 const STATISTICS: f64 = 5e-3;
-/// A largest error this many times the root mean square error is no rounding noise (`spike`).
+/// A largest error this many times the root mean square error is no rounding noise ([`spike`]).
 const SPIKE: f64 = 30.0;
 
 /// What is known about a pair before its neighbours are looked at.
@@ -226,19 +226,26 @@ fn relative_error(stats: &PairStats) -> (f64, &'static str) {
     if norm > 0.0 {
         offer(d.l2 / norm, of);
     }
-    let rmse = d.l2 / (d.count as f64).sqrt();
-    let rms = norm / (d.count as f64).sqrt();
-    if let Some(worst) = d.worst {
-        let own = worst.reference.abs().max(worst.candidate.abs());
-        let spike = d.max_abs > SPIKE * rmse && d.max_abs > 0.3 * own && d.max_abs > 0.25 * rms;
-        if spike {
-            offer(
-                d.max_abs / own,
-                "the largest error, relative to its element,",
-            );
-        }
+    if let Some(spike) = spike(stats) {
+        offer(spike, "the largest error, relative to its element,");
     }
     error
+}
+
+/// The largest error relative to its element, where it is too large beside all others to be rounding.
+pub fn spike(stats: &PairStats) -> Option<f64> {
+    let d = &stats.diff;
+    let worst = d.worst?;
+    let own = worst.reference.abs().max(worst.candidate.abs());
+    let norm = if d.reference_l2 > 0.0 {
+        d.reference_l2
+    } else {
+        d.candidate_l2
+    };
+    let count = (d.count as f64).sqrt();
+    let (rmse, rms) = (d.l2 / count, norm / count);
+    let is_spike = d.max_abs > SPIKE * rmse && d.max_abs > 0.1 * own && d.max_abs > 0.25 * rms;
+    is_spike.then(|| d.max_abs / own)
 }
 
 /// The relative error that rounding in this pair's types explains.

@@ -4,6 +4,7 @@ mod attention;
 mod layers;
 mod values;
 
+use crate::diagnose::investigate::large;
 use crate::diagnose::laws::LAWS;
 use crate::diagnose::{Scene, Side};
 use crate::dump::{Hints, open};
@@ -143,8 +144,8 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
             severity: Severity::Note,
             key: sampled[0].clone(),
             message: format!(
-                "{} tensors of steps with large ones: the laws were fitted on their first tokens",
-                sampled.len()
+                "the laws were fitted on the first tokens of {}",
+                large(sampled.len())
             ),
             evidence: vec![],
         });

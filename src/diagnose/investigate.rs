@@ -5,7 +5,7 @@ use super::laws::LAWS;
 use super::relations::{Case, RELATIONS, Relation, noise, permute, scale::Scale};
 use super::{Array, Scene, Side, Suspicion, confidence};
 use crate::dump::Payload;
-use crate::judge::Finding;
+use crate::judge::{Finding, spike};
 use crate::localise::{Graph, Localisation, localise};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
@@ -363,6 +363,10 @@ fn exceptional(scene: &Scene<'_>, i: usize, error: f64) -> bool {
 }
 
 fn is_noise(scene: &Scene<'_>, i: usize, bound: f64) -> bool {
+    // it need not stand among the elements that are looked at
+    if scene.pairs[i].stats().and_then(spike).is_some() {
+        return false;
+    }
     with_case(scene, i, bound, |case| {
         noise::is_rounding_like(case).is_some()
     })
@@ -480,13 +484,21 @@ fn untested_note(tensors: Vec<String>) -> Option<Note> {
     })
 }
 
+/// How so many tensors are called of which the first tokens alone were looked at.
+pub fn large(tensors: usize) -> String {
+    match tensors {
+        1 => "1 tensor: it or one beside it is large".into(),
+        n => format!("{n} tensors: they or those beside them are large"),
+    }
+}
+
 fn sampled_note(scene: &Scene<'_>) -> Option<Note> {
     let tensors = scene.sampled();
     (!tensors.is_empty()).then(|| Note {
         id: "sampled".into(),
         message: format!(
-            "{} tensors of steps with large ones: causes were tested on their first tokens",
-            tensors.len()
+            "causes were tested on the first tokens of {}",
+            large(tensors.len())
         ),
         tensors,
     })

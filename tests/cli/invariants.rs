@@ -158,3 +158,34 @@ fn the_order_in_which_files_were_written_does_not_matter() {
     let forwards = report("forwards", &mut (0..names.len()));
     assert_eq!(forwards, report("backwards", &mut (0..names.len()).rev()));
 }
+
+/// Tensors of a coarser arithmetic, in each of which the element that `spoil` names is changed.
+fn layers(dir: &Path, spoil: impl Fn(&mut [f32])) -> [String; 2] {
+    let sides = ["ref", "cand"].map(|side| dir.join(side));
+    for layer in 0..6 {
+        let name = format!("layer{layer:02}.npy");
+        let r = numbers(layer + 1, 1 << 16);
+        let mut c = noisy(&r);
+        spoil(&mut c);
+        npy(&sides[0].join(&name), &[512, 128], &r);
+        npy(&sides[1].join(&name), &[512, 128], &c);
+    }
+    sides.map(|side| side.to_str().unwrap().to_owned())
+}
+
+#[test]
+fn one_wrong_element_in_every_layer_is_no_noise() {
+    let dir = tempfile::tempdir().unwrap();
+    let [r, c] = layers(&dir.path().join("even"), |_| {});
+    let run = tdiff(&[&r, &c]);
+    assert_eq!(run.status.code(), Some(0), "{}", text(&run.stdout));
+    // a quarter of the largest values, among differences of a thousandth
+    let [r, c] = layers(&dir.path().join("spoiled"), |x| {
+        x[40_000] = 0.9f32.copysign(x[40_000])
+    });
+    let [r, c] = [&r, &c];
+    let run = tdiff(&[r, c, "--format", "json"]);
+    assert_eq!(run.status.code(), Some(1));
+    let first = &json(&run)["first_divergence"];
+    assert_eq!(first["key"], "layers.0.output", "{first}");
+}
