@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::dump::{PrintedStats, Rounded, Tensor};
 use crate::pairs::{Outcome, Pair};
 use crate::report::Grade;
-use crate::report::real::short;
+use crate::report::real::{count, short};
 
 /// Relative error that single precision reaches in another order of operations: about 2e-6 near cancellation, 1e-6 else.
 const SINGLE: f64 = 2e-6;
@@ -275,10 +275,7 @@ pub fn coarser(a: DType, b: DType) -> DType {
 
 fn non_finite_mismatch(stats: &PairStats) -> Option<String> {
     let d = &stats.diff;
-    let places = |n: u64| match n {
-        1 => "1 place".to_owned(),
-        n => format!("{n} places"),
-    };
+    let places = |n: u64| count(n as usize, "place");
     // +∞ is no mask
     let masked = d.masked && stats.reference.pos_inf + stats.candidate.pos_inf == 0;
     let what = match (d.nan_one_side, d.inf_mismatch, masked) {

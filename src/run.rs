@@ -7,6 +7,7 @@ use crate::dump::{Payload, Remark};
 use crate::judge::{Rules, judge_all};
 use crate::name::{Item, order, pair};
 use crate::pairs::{Outcome, Pair, align_all, compare_all, graph};
+use crate::report::real::count;
 use crate::report::{Note, Report};
 use crate::sides::{Selection, Side, Sides, Slot, note, one_side};
 use crate::threads;
@@ -137,9 +138,9 @@ fn nothing_pairs(sides: &Sides) -> String {
             .collect();
         let more = if side.tensors.len() > 3 { ", …" } else { "" };
         format!(
-            "{} ({} tensors: {}{more})",
+            "{} ({}: {}{more})",
             side.path.display(),
-            side.tensors.len(),
+            count(side.tensors.len(), "tensor"),
             names.join(", ")
         )
     };
@@ -246,8 +247,8 @@ fn partial_note(pairs: &[Pair]) -> Option<Note> {
         note(
             "partial_tensors",
             format!(
-                "{} tensors are known in part: {known} of {all} elements compared",
-                partial.len()
+                "{known} of {all} elements of {} are known and were compared",
+                count(partial.len(), "tensor")
             ),
             keys,
         )

@@ -4,13 +4,13 @@ mod attention;
 mod layers;
 mod values;
 
-use crate::diagnose::investigate::large;
 use crate::diagnose::laws::LAWS;
 use crate::diagnose::{Scene, Side};
 use crate::dump::{Hints, open};
 use crate::name::{Item, Key, keys, order};
 use crate::pairs::{Outcome, Pair};
 use crate::report::Style;
+use crate::report::real::count;
 use crate::sides;
 use anyhow::{Result, bail};
 use serde::Serialize;
@@ -144,8 +144,8 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
             severity: Severity::Note,
             key: sampled[0].clone(),
             message: format!(
-                "the laws were fitted on the first tokens of {}",
-                large(sampled.len())
+                "the laws were fitted on the first tokens of {}, large or beside large ones",
+                count(sampled.len(), "tensor")
             ),
             evidence: vec![],
         });

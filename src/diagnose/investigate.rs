@@ -9,6 +9,7 @@ use crate::judge::{Finding, spike};
 use crate::localise::{Graph, Localisation, localise};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
+use crate::report::real::count;
 use crate::report::{Diagnosis, Note};
 use crate::threads;
 use std::sync::OnceLock;
@@ -484,21 +485,13 @@ fn untested_note(tensors: Vec<String>) -> Option<Note> {
     })
 }
 
-/// How so many tensors are called of which the first tokens alone were looked at.
-pub fn large(tensors: usize) -> String {
-    match tensors {
-        1 => "1 tensor: it or one beside it is large".into(),
-        n => format!("{n} tensors: they or those beside them are large"),
-    }
-}
-
 fn sampled_note(scene: &Scene<'_>) -> Option<Note> {
     let tensors = scene.sampled();
     (!tensors.is_empty()).then(|| Note {
         id: "sampled".into(),
         message: format!(
-            "causes were tested on the first tokens of {}",
-            large(tensors.len())
+            "causes were tested on the first tokens of {}, large or beside large ones",
+            count(tensors.len(), "tensor")
         ),
         tensors,
     })

@@ -53,6 +53,12 @@ pub fn short(x: f64) -> String {
     }
 }
 
+/// `1 tensor`, `3 tensors`.
+pub fn count(n: usize, thing: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {thing}{plural}")
+}
+
 /// A factor for people: near 1 with the digits that tell it from 1.
 pub fn factor(x: f64) -> String {
     let off = (x - 1.0).abs();

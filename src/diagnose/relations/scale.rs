@@ -15,6 +15,8 @@ pub struct Scale;
 const CLEARLY: f64 = 0.1;
 /// Fewest elements of a row (column) that a factor of its own may be fitted to.
 const FEWEST: usize = 6;
+/// Fewer elements than this have a factor whatever they are.
+const TESTABLE: u64 = 3;
 
 impl Relation for Scale {
     fn id(&self) -> &'static str {
@@ -54,7 +56,7 @@ impl Relation for Scale {
 fn fit(r: &[f64], c: &[f64]) -> Option<(f64, f64)> {
     let sums = sums(r, c);
     let s = sums.product / sums.a;
-    if !s.is_finite() || s == 0.0 {
+    if !s.is_finite() || s == 0.0 || sums.known < TESTABLE {
         return None;
     }
     let inverse = 1.0 / s;
@@ -185,10 +187,11 @@ fn per_slice(case: &Case<'_>, before: f64, left: f64) -> Vec<Suspicion> {
     found
 }
 
-/// The factor of a slice; 1 where none fits.
+/// The factor of a slice; 1 where none fits, or too little of it is known.
 fn factor_of(sums: &Sums) -> f64 {
     let s = sums.product / sums.a;
-    if s.is_finite() && s != 0.0 { s } else { 1.0 }
+    let fits = s.is_finite() && s != 0.0 && sums.known >= TESTABLE;
+    if fits { s } else { 1.0 }
 }
 
 /// ‖c/s − r‖ / ‖r‖ with the inverse of a factor for every slice of n elements.
@@ -291,6 +294,25 @@ mod tests {
             found(Stage::OProj, |_, j, x| x * (1.0 + (j % 7) as f64))[0].cause,
             "channel_scale"
         );
+    }
+
+    #[test]
+    fn elements_known_alone_have_no_factor_of_their_own() {
+        let r = stream(10, 64, 1);
+        // the first twenty elements of the tensor, and one of the fault
+        let known = |i: usize, x: f64| if i < 20 { x } else { f64::NAN };
+        let data = |f: &dyn Fn(usize, f64) -> f64| {
+            let values = r.data.iter().enumerate();
+            Array::new(r.shape.clone(), values.map(|(i, x)| f(i, *x)).collect())
+        };
+        let one = data(&|i, x| known(i, if i == 2 { 1.03 * x } else { x }));
+        let all = data(&|i, x| known(i, 1.03 * x));
+        let test = |c| {
+            let dumps = Dumps::default().with(0, Stage::QRope, data(&known), c);
+            dumps.test(&Scale, 0, Stage::QRope)
+        };
+        assert_eq!(test(one), []);
+        assert_eq!(test(all)[0].cause, "scale_factor");
     }
 
     #[test]

@@ -73,9 +73,12 @@ fn one_part(case: &Case<'_>, r: &Array, c: &Array) -> Option<Suspicion> {
         }
         let listed: Vec<String> = wrong.iter().take(6).map(usize::to_string).collect();
         let more = if wrong.len() > 6 { ", …" } else { "" };
-        let plural = if wrong.len() == 1 { "" } else { "s" };
+        let (plural, differ) = match wrong.len() {
+            1 => ("", "differs"),
+            _ => ("s", "differ"),
+        };
         let title = format!(
-            "only {name}{plural} {}{more} of {} differ",
+            "only {name}{plural} {}{more} of {} {differ}",
             listed.join(", "),
             facts.len()
         );
@@ -217,9 +220,9 @@ mod tests {
             let found = dumps.test(&Slices, 0, Stage::OProj);
             found.first().map(|s| s.title.clone()).unwrap_or_default()
         };
-        assert_eq!(title(&|p| p / 64 % 10 == 3), "only token 3 of 10 differ");
-        assert_eq!(title(&|p| p % 64 == 7), "only channel 7 of 64 differ");
-        assert_eq!(title(&|p| p / 640 == 1), "only batch row 1 of 2 differ");
+        assert_eq!(title(&|p| p / 64 % 10 == 3), "only token 3 of 10 differs");
+        assert_eq!(title(&|p| p % 64 == 7), "only channel 7 of 64 differs");
+        assert_eq!(title(&|p| p / 640 == 1), "only batch row 1 of 2 differs");
         assert_eq!(title(&|_| true), "");
     }
 

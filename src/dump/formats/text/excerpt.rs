@@ -76,8 +76,33 @@ pub enum Fault {
     Outside { index: Vec<u64> },
 }
 
-/// Whether a comment announces the first or last so many elements; `true` for the last ones.
-pub fn announces(line: &[u8]) -> Option<(bool, u64)> {
+/// What a line announces: the first or the last so many elements (`true` for the last ones), and their text where it follows
+/// in the line itself: `First 5 values: [0.1, …, 0.5]`.
+pub fn announced(line: &[u8]) -> Option<(bool, u64, &[u8])> {
+    let with_values = || {
+        let colon = line.iter().position(|b| matches!(b, b':' | b'='))?;
+        let (last, n) = announces(&line[..=colon])?;
+        let bracket = |b: &u8| matches!(b, b'[' | b']' | b'(' | b')' | b'{' | b'}');
+        let values = line[colon + 1..].trim_ascii();
+        let start = values.iter().take_while(|b| bracket(b)).count();
+        let end = values.iter().rev().take_while(|b| bracket(b)).count();
+        let values = values.get(start..values.len() - end)?;
+        let mut words = words(values);
+        (words.next().is_some_and(is_number) && words.all(is_number)).then_some((last, n, values))
+    };
+    with_values().or_else(|| announces(line).map(|(last, n)| (last, n, &b""[..])))
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|b| is_separator(*b)).filter(|w| !w.is_empty())
+}
+
+fn is_number(word: &[u8]) -> bool {
+    whole(word).is_some()
+}
+
+/// Whether a line announces the first or last so many elements; `true` for the last ones.
+fn announces(line: &[u8]) -> Option<(bool, u64)> {
     let line = String::from_utf8_lossy(line);
     let (body, comment) = uncomment(&line);
     let lower = body.to_ascii_lowercase();
@@ -113,8 +138,7 @@ pub fn is_gap(line: &[u8]) -> bool {
 
 /// A line `[3] = 0.5`, `x[3] 0.5`, `3: 0.5`, its value's text and its value; `3 0.5` are two values.
 fn indexed(line: &[u8]) -> Option<(Entry<'_>, &[u8], f64)> {
-    let mut words = line.split(|b| is_separator(*b)).filter(|w| !w.is_empty());
-    if words.next().is_none_or(|first| whole(first).is_some()) {
+    if words(line).next().is_none_or(is_number) {
         return None;
     }
     let entry = Entry::of(line)?;
@@ -128,8 +152,9 @@ impl Excerpt {
         let mut e = Excerpt::default();
         let mut here = Stretch::new(false, None);
         for (number, (at, line)) in (1..).zip(lines(text)) {
-            if let Some((last, n)) = announces(line) {
+            if let Some((last, n, values)) = announced(line) {
                 e.end(std::mem::replace(&mut here, Stretch::new(last, Some(n))))?;
+                e.values(values, number, &mut here)?;
             } else if at < data_at || line.first() == Some(&b'#') {
             } else if is_gap(line) {
                 e.end(std::mem::replace(&mut here, Stretch::new(true, None)))?;
@@ -143,19 +168,25 @@ impl Excerpt {
                 e.precision.see(word);
                 here.values.push(value);
             } else {
-                for word in line.split(|b| is_separator(*b)).filter(|w| !w.is_empty()) {
-                    let value = whole(word).filter(|_| here.indices.is_empty());
-                    let value = value.ok_or_else(|| Fault::NoNumber {
-                        line: number,
-                        word: String::from_utf8_lossy(&word[..word.len().min(40)]).into(),
-                    })?;
-                    e.precision.see(word);
-                    here.values.push(value);
-                }
+                e.values(line, number, &mut here)?;
             }
         }
         e.end(here)?;
         Ok(e)
+    }
+
+    /// Values side by side, without indices.
+    fn values(&mut self, text: &[u8], line: u64, here: &mut Stretch) -> Result<(), Fault> {
+        for word in words(text) {
+            let value = whole(word).filter(|_| here.indices.is_empty());
+            let value = value.ok_or_else(|| Fault::NoNumber {
+                line,
+                word: String::from_utf8_lossy(&word[..word.len().min(40)]).into(),
+            })?;
+            self.precision.see(word);
+            here.values.push(value);
+        }
+        Ok(())
     }
 
     fn end(&mut self, stretch: Stretch) -> Result<(), Fault> {
@@ -214,6 +245,33 @@ mod tests {
         // Overlapping ends count once.
         assert_eq!(e.place(&[4]).unwrap().positions, [0, 1, 2, 3]);
         assert_eq!(e.place(&[2]), Err(Fault::TooMany { found: 3 }));
+    }
+
+    #[test]
+    fn values_may_stand_in_the_line_that_announces_them() {
+        for text in [
+            "First 3 values: [1.0, 2.0, 3.0]\nlast 2: 8 9.0\n",
+            "# first 3 elements: 1.0 2.0 3.0\n# Last 2 = (8.0, 9.0)\n",
+            "First 3: 1.0\n2.0 3.0\nLast 2:\n8.0\n9.0\n",
+        ] {
+            let e = Excerpt::read(text.as_bytes(), 0).unwrap();
+            let known = e.place(&[100]).unwrap();
+            assert_eq!(known.positions, [0, 1, 2, 98, 99], "{text}");
+            assert_eq!(known.values, [1., 2., 3., 8., 9.], "{text}");
+        }
+        for other in [
+            "first 3 epochs: 1.0 2.0 3.0",
+            "first 3 values: none",
+            "first: 1.0 2.0",
+        ] {
+            assert_eq!(announced(other.as_bytes()), None, "{other}");
+        }
+        let short = Excerpt::read(b"first 3: 1.0 2.0\n", 0).unwrap();
+        let fault = Fault::Short {
+            announced: 3,
+            found: 2,
+        };
+        assert_eq!(short.place(&[100]), Err(fault));
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl Format for Numbers {
         let preamble = Preamble::read(&text);
         let data = &text[preamble.data_at..];
         if preamble.no_data {
-            return preamble.header.has_stats() && preamble.header.shape.is_some();
+            return preamble.in_lines
+                || preamble.header.has_stats() && preamble.header.shape.is_some();
         }
         let cut = head.len() as u64 >= HEAD;
         bits_first(data) || layout(data, cut).is_some() && !is_log(data, cut)
@@ -107,6 +108,8 @@ struct Preamble {
     no_data: bool,
     /// A line says that only the first or last elements follow.
     excerpt: bool,
+    /// They stand in that line itself.
+    in_lines: bool,
 }
 
 impl Preamble {
@@ -116,11 +119,13 @@ impl Preamble {
             data_at: text.len(),
             no_data: true,
             excerpt: false,
+            in_lines: false,
         };
         for (at, line) in lines(text) {
             let line = line.trim_ascii();
-            if excerpt::announces(line).is_some() {
+            if let Some((.., values)) = excerpt::announced(line) {
                 p.excerpt = true;
+                p.in_lines |= !values.is_empty();
             } else if !line.is_empty()
                 && !p.header.read(line)
                 && !matches!(line, [b'#', ..] | [b'/', b'/', ..] | [b'%', ..])
@@ -155,6 +160,7 @@ impl File<'_> {
         let header = &self.preamble.header;
         if self.preamble.no_data
             && self.whole
+            && !self.preamble.in_lines
             && header.has_stats()
             && header.shape.as_ref().is_none_or(|s| !s.contains(&0))
         {
