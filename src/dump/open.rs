@@ -44,7 +44,7 @@ pub fn open(path: &Path, hints: &Hints) -> Result<Dump, ReadError> {
             None if error.kind() == io::ErrorKind::NotFound => {
                 let mut fact = String::from("no such file or directory");
                 if let Some(near) = nearest::nearest(path) {
-                    fact.push_str(&format!("; there is {near}"));
+                    fact.push_str(&format!("; there is {}", near.display()));
                 }
                 Err(ReadError::io(path, io::Error::new(error.kind(), fact)))
             }
