@@ -1,6 +1,7 @@
 //! Counts the values of a long text without reading them.
 
 use super::source::{Blocks, is_separator};
+use crate::simd::{Isa, per_isa};
 use std::io;
 
 /// How many values there are, and how they share lines.
@@ -43,8 +44,9 @@ impl Census {
             if comment || memchr::memchr(b'#', text).is_some() {
                 comment = c.with_comments(text, comment);
             } else {
-                c.values += starts(text);
-                c.rows += rows(last, text);
+                let tally = tally(Isa::detect(), text, last);
+                c.values += tally.words;
+                c.rows += tally.lines;
             }
             last = text.last().copied().unwrap_or(last);
         }
@@ -126,42 +128,63 @@ fn is_whole(b: u8) -> bool {
     b.is_ascii_digit() || is_separator(b) || b == b'-' || b == b'+'
 }
 
-/// Words that start in `text`, which starts after a separator or with the text itself.
-fn starts(text: &[u8]) -> u64 {
-    let Some((&first, rest)) = text.split_first() else {
-        return 0;
-    };
-    let begins = |before: u8, b: u8| is_separator(before) & !is_separator(b);
-    pairs(text, rest, begins) + u64::from(!is_separator(first))
+/// What a block holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    words: u64,
+    /// Line ends behind lines that are not empty.
+    lines: u64,
 }
 
-/// Line ends in `text` whose line is not empty; `last` stands before it.
-fn rows(last: u8, text: &[u8]) -> u64 {
-    let Some((&first, rest)) = text.split_first() else {
-        return 0;
-    };
-    let ends = |before: u8, b: u8| (b == b'\n') & (before != b'\n');
-    pairs(text, rest, ends) + u64::from(ends(last, first))
+per_isa! {
+    /// Counts in `text`, which starts after a separator or with the text itself; `last` stands before it.
+    fn tally[][](text: &[u8], last: u8) -> Tally = tally_body;
 }
 
-/// How many of the pairs of neighbours satisfy `test`: byte counters, flushed before they overflow, so that the loop
-/// runs on whole vector registers.
-fn pairs(before: &[u8], after: &[u8], test: impl Fn(u8, u8) -> bool) -> u64 {
-    const LANES: usize = 32;
-    let mut total = 0u64;
+#[inline(always)]
+fn tally_body<S>(text: &[u8], last: u8) -> Tally {
+    let Some((&first, rest)) = text.split_first() else {
+        return Tally::default();
+    };
+    let marks = |before: u8, b: u8| {
+        let begins = is_separator(before) & !is_separator(b);
+        let ends = (b == b'\n') & (before != b'\n');
+        [begins, ends]
+    };
+    let [words, lines] = pairs(text, rest, marks);
+    Tally {
+        words: words + u64::from(!is_separator(first)),
+        lines: lines + u64::from(first == b'\n' && last != b'\n'),
+    }
+}
+
+/// How many of the pairs of neighbours satisfy each of two tests: byte counters, flushed before they overflow, so that the
+/// loop runs on whole vector registers.
+#[inline(always)]
+fn pairs(before: &[u8], after: &[u8], tests: impl Fn(u8, u8) -> [bool; 2]) -> [u64; 2] {
+    const LANES: usize = 64;
+    let mut total = [0u64; 2];
     let run = LANES * 255;
     for (a, b) in before[..after.len()].chunks(run).zip(after.chunks(run)) {
-        let mut counts = [0u8; LANES];
+        let mut counts = [[0u8; LANES]; 2];
         let (a_vectors, a_rest) = a.as_chunks::<LANES>();
         let (b_vectors, b_rest) = b.as_chunks::<LANES>();
         for (x, y) in a_vectors.iter().zip(b_vectors) {
             for i in 0..LANES {
-                counts[i] += u8::from(test(x[i], y[i]));
+                let found = tests(x[i], y[i]);
+                counts[0][i] += u8::from(found[0]);
+                counts[1][i] += u8::from(found[1]);
             }
         }
-        total += counts.iter().map(|&n| u64::from(n)).sum::<u64>();
-        for (&x, &y) in a_rest.iter().zip(b_rest) {
-            total += u64::from(test(x, y));
+        let rest = a_rest.iter().zip(b_rest).map(|(&x, &y)| tests(x, y));
+        for found in rest {
+            total = [
+                total[0] + u64::from(found[0]),
+                total[1] + u64::from(found[1]),
+            ];
+        }
+        for (total, counts) in total.iter_mut().zip(counts) {
+            *total += counts.iter().map(|&n| u64::from(n)).sum::<u64>();
         }
     }
     total
