@@ -1,9 +1,11 @@
 //! Health of one dump, for a person who has no reference: red flags of single tensors, and the laws its operations obey.
 
+mod alike;
 mod attention;
 mod layers;
 mod values;
 
+use self::alike::Fitted;
 use crate::diagnose::laws::LAWS;
 use crate::diagnose::{Scene, Side};
 use crate::dump::{Hints, open};
@@ -137,6 +139,7 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
         evidence: vec![],
     }));
     let laws = fits(&scene);
+    findings.extend(alike::differing(&scene, &laws, &findings));
     let sampled = scene.sampled();
     if !sampled.is_empty() {
         findings.push(Finding {
@@ -157,15 +160,15 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
         path: path.display().to_string(),
         tensors: pairs.len(),
         verdict: if suspicious { "suspicious" } else { "healthy" },
-        laws,
+        laws: laws.into_iter().map(|l| l.fit).collect(),
         findings,
         exit_code: u8::from(suspicious),
     })
 }
 
-fn fits(scene: &Scene<'_>) -> Vec<LawFit> {
+fn fits(scene: &Scene<'_>) -> Vec<Fitted> {
     let mut out = Vec::new();
-    for pair in scene.pairs {
+    for (place, pair) in scene.pairs.iter().enumerate() {
         let Some(stage) = pair.key.stage.filter(|_| pair.key.rest.is_empty()) else {
             continue;
         };
@@ -177,13 +180,14 @@ fn fits(scene: &Scene<'_>) -> Vec<LawFit> {
                     .into_iter()
                     .map(|(k, v)| (k.to_owned(), v))
                     .collect();
-                out.push(LawFit {
+                let fit = LawFit {
                     law: law.id(),
                     key: pair.key.to_string(),
                     fit: parameters,
                     text: fit.text,
                     residual: fit.residual,
-                });
+                };
+                out.push(Fitted { place, fit });
             }
         }
     }

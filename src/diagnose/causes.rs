@@ -118,7 +118,7 @@ mod tests {
         missing_batch_dim batch_permuted sequence_padded last_token_only missing_files truncated_file byte_order
         dtype_mislabelled
         attention_uniform attention_one_position rope_position_constant nan inf large_values constant layers_identical
-        tokens_identical same_argmax kv_cache_zeros context_ignored
+        layer_differs tokens_identical same_argmax kv_cache_zeros context_ignored
         same_magnitude_unrelated unexplained";
 
     #[test]

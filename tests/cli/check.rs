@@ -123,6 +123,16 @@ const FLAGS: &[Flag] = &[
     ("layers_identical", "layers.2.output", |run| {
         copy(run, "layers.1.output", "layers.2.output");
     }),
+    ("layer_differs", "layers.1.output", |run| {
+        let (_, branch) = values(run, "layers.1.down_proj");
+        let branch = branch.clone();
+        let (_, x) = values(run, "layers.1.output");
+        x.iter_mut().zip(branch).for_each(|(x, b)| *x += b);
+    }),
+    ("layer_differs", "layers.1.mlp_mid", |run| {
+        let (_, x) = values(run, "layers.1.mlp_mid");
+        x.iter_mut().step_by(7).for_each(|x| *x = -*x);
+    }),
     ("tokens_identical", "layers.1.output", |run| {
         let (shape, x) = values(run, "layers.1.output");
         let first = x[..shape[2]].to_vec();

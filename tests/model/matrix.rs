@@ -35,6 +35,7 @@ const NO_FAULT: &[&str] = &[
     "large_values",
     "constant",
     "layers_identical",
+    "layer_differs",
     "tokens_identical",
     "same_argmax",
     "kv_cache_zeros",

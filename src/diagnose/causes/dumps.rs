@@ -200,6 +200,15 @@ pub(super) const CAUSES: &[Cause] = &[
         change: "Copy inside the hook; check that the layer index advances.",
     },
     Cause {
+        id: "layer_differs",
+        title: "one layer obeys another law than the others",
+        what: "An operation of one layer fits other parameters than that of most layers, or no such law at all.",
+        looks: "Without any reference: the same law was fitted on the inputs and outputs of every layer.",
+        why: "A fault of one layer: a missing residual, norm or scale, another activation or order of heads. Or the model is meant to be \
+              so.",
+        change: "Compare this layer's code path and configuration with those of the others.",
+    },
+    Cause {
         id: "tokens_identical",
         title: "all tokens have the same row",
         what: "Every row of the tensor is equal.",
