@@ -244,7 +244,9 @@ pub fn spike(stats: &PairStats) -> Option<f64> {
     };
     let count = (d.count as f64).sqrt();
     let (rmse, rms) = (d.l2 / count, norm / count);
-    let is_spike = d.max_abs > SPIKE * rmse && d.max_abs > 0.1 * own && d.max_abs > 0.25 * rms;
+    // where some elements are much larger than most, as after a softmax, so are their errors
+    let usual = SPIKE * rmse.max(d.l2 / norm * own);
+    let is_spike = d.max_abs > usual && d.max_abs > 0.1 * own && d.max_abs > 0.25 * rms;
     is_spike.then(|| d.max_abs / own)
 }
 

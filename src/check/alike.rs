@@ -67,23 +67,23 @@ const fn shared(law: &'static str, parameters: &'static [&'static str]) -> Share
     }
 }
 
-/// The layer that a tensor belongs to: step, rank, layer.
-type Place = (Option<u32>, Option<u32>, Option<u32>);
-
-/// Layers that differ from most others in a law or its parameters. Where a sharper flag was raised, it stands alone.
+/// Layers that differ from most others in a law or its parameters. One alone is a red flag; several may be of another kind.
+/// Where a sharper flag was raised, it stands alone.
 pub fn differing(scene: &Scene<'_>, laws: &[Fitted], flags: &[Finding]) -> Vec<Finding> {
     let key = |f: &Fitted| &scene.pairs[f.place].key;
     let layers = Layers::of(scene, flags);
     let mut groups: BTreeMap<_, Vec<&Fitted>> = BTreeMap::new();
     for law in laws {
         let key = key(law);
-        if let (Some(stage), Some(_), true) = (key.stage, key.layer, key.rest.is_empty()) {
-            let group = (key.step, key.rank, stage, law.fit.law);
+        if let (Some(stage), Some(dumped), true) =
+            (key.stage, layers.dumped(key), key.rest.is_empty())
+        {
+            let group = (key.step, key.rank, stage, law.fit.law, dumped);
             groups.entry(group).or_default().push(law);
         }
     }
     let mut found = Vec::new();
-    for ((.., stage, law), fits) in groups {
+    for ((.., stage, law, _), fits) in groups {
         let Some(shared) = SHARED.iter().find(|s| s.law == law) else {
             continue;
         };
@@ -92,89 +92,110 @@ pub fn differing(scene: &Scene<'_>, laws: &[Fitted], flags: &[Finding]) -> Vec<F
             continue;
         };
         let most = alike(usual);
-        let example = key(usual);
-        let others = layers.like(example);
-        let of =
-            |keys: &mut dyn Iterator<Item = &Key>| keys.map(|k| k.layer).collect::<BTreeSet<_>>();
-        let fitted = of(&mut fits.iter().map(|f| key(f)));
-        let all = (&fitted | &of(&mut others.iter())).len();
+        let others = fits.iter().filter(|f| !same(f, usual, shared));
+        let mut odd: Vec<(Key, String)> = others.map(|f| (key(f).clone(), f.text())).collect();
+        if shared.by_all {
+            let mut like = layers.like(key(usual));
+            like.retain(|layer| !fits.iter().any(|f| key(f).layer == layer.layer));
+            let none = |layer| (layer, String::from("obeys no such law"));
+            odd.extend(like.into_iter().map(none));
+        }
+        let all = most + odd.len();
         if all < LAYERS || most * 3 < all * 2 {
             continue;
         }
+        // the last hidden state of some dumps went through the final norm
+        let normed = |key: &Key| stage == Stage::Output && layers.is_last(key);
+        odd.retain(|(key, _)| !normed(key) && !layers.flagged.contains(&place(key)));
         let as_others = format!("{most} of {}: {}", count(all, "layer"), usual.text());
-        for fit in fits.iter().filter(|f| !same(f, usual, shared)) {
-            if !layers.flagged.contains(&line(key(fit))) {
-                let message = format!("{}; {as_others}", fit.text());
-                found.push(Finding::red("layer_differs", key(fit), message));
-            }
-        }
-        let unfitted = others.iter().filter(|l| !fitted.contains(&l.layer));
-        for layer in unfitted.filter(|_| shared.by_all) {
-            let place = Key {
+        for (layer, text) in &odd {
+            let at = Key {
                 stage: Some(stage),
-                ..(*layer).clone()
+                ..layer.clone()
             };
-            if !layers.flagged.contains(&line(&place)) {
-                let message = format!("obeys no such law; {as_others}");
-                found.push(Finding::red("layer_differs", &place, message));
-            }
+            let raise = if odd.len() == 1 {
+                Finding::red
+            } else {
+                Finding::note
+            };
+            found.push(raise("layer_differs", &at, format!("{text}; {as_others}")));
         }
     }
     found
 }
 
-fn line(key: &Key) -> Place {
+/// The layer that a tensor belongs to: step, rank, layer.
+type Place = (Option<u32>, Option<u32>, Option<u32>);
+
+fn place(key: &Key) -> Place {
     (key.step, key.rank, key.layer)
 }
 
-/// What was dumped of each layer.
+/// The tensors of a layer and their shapes: what another layer must have, too, to be held against it.
+type Dumped = BTreeMap<Stage, Vec<usize>>;
+
 struct Layers {
-    stages: BTreeMap<Place, BTreeSet<Stage>>,
+    dumped: BTreeMap<Place, Dumped>,
     /// Layers with a red flag of their own.
     flagged: BTreeSet<Place>,
 }
 
 impl Layers {
     fn of(scene: &Scene<'_>, flags: &[Finding]) -> Layers {
-        let mut stages: BTreeMap<_, BTreeSet<Stage>> = BTreeMap::new();
-        let red: BTreeSet<&str> = flags
-            .iter()
-            .filter(|f| f.severity == Severity::Red)
-            .map(|f| f.key.as_str())
-            .collect();
-        let mut flagged = BTreeSet::new();
-        for pair in scene.pairs {
-            if let Some(stage) = pair.key.stage.filter(|_| pair.key.rest.is_empty()) {
-                stages.entry(line(&pair.key)).or_default().insert(stage);
+        let red = flags.iter().filter(|f| f.severity == Severity::Red);
+        let red: BTreeSet<&str> = red.map(|f| f.key.as_str()).collect();
+        let mut layers = Layers {
+            dumped: BTreeMap::new(),
+            flagged: BTreeSet::new(),
+        };
+        for pair in scene.pairs.iter().filter(|p| p.key.layer.is_some()) {
+            let shape = pair.reference.as_ref().map(|t| t.info.shape().to_vec());
+            if let (Some(stage), Some(shape), true) =
+                (pair.key.stage, shape, pair.key.rest.is_empty())
+            {
+                let dumped = layers.dumped.entry(place(&pair.key)).or_default();
+                dumped.insert(stage, shape);
             }
             if red.contains(pair.key.to_string().as_str()) {
-                flagged.insert(line(&pair.key));
+                layers.flagged.insert(place(&pair.key));
             }
         }
-        Layers { stages, flagged }
+        layers
     }
 
-    /// The layers of which as much was dumped as of this one, and of the layer before.
-    fn like(&self, key: &Key) -> Vec<Key> {
-        let dumped = |layer: Option<u32>| self.stages.get(&(key.step, key.rank, layer));
-        let inputs = |layer: u32| {
-            (
-                dumped(Some(layer)),
-                layer.checked_sub(1).map(|l| dumped(Some(l))),
-            )
+    fn dumped(&self, key: &Key) -> Option<&Dumped> {
+        self.dumped.get(&place(key))
+    }
+
+    fn is_last(&self, key: &Key) -> bool {
+        let next = Key {
+            layer: key.layer.map(|l| l + 1),
+            ..key.clone()
         };
-        let own = key.layer.map(inputs);
+        self.dumped(&next).is_none()
+    }
+
+    /// The layers of which the same was dumped as of this one, and of those before them as of the one before it.
+    fn like(&self, key: &Key) -> Vec<Key> {
+        let at = |layer: u32| Key {
+            layer: Some(layer),
+            ..key.clone()
+        };
+        let both = |layer: u32| {
+            Some((
+                self.dumped(&at(layer.checked_sub(1)?)),
+                self.dumped(&at(layer)),
+            ))
+        };
+        let own = key.layer.and_then(both);
         let of_run = self
-            .stages
+            .dumped
             .keys()
             .filter(|k| (k.0, k.1) == (key.step, key.rank));
-        of_run
-            .filter_map(|k| k.2)
-            .filter(|&layer| Some(inputs(layer)) == own)
-            .map(|layer| Key {
-                layer: Some(layer),
-                ..key.clone()
-            })
+        let layers = of_run.filter_map(|k| k.2);
+        layers
+            .filter(|&l| own.is_some() && both(l) == own)
+            .map(at)
             .collect()
     }
 }

@@ -203,7 +203,8 @@ pub(super) const CAUSES: &[Cause] = &[
         id: "layer_differs",
         title: "one layer obeys another law than the others",
         what: "An operation of one layer fits other parameters than that of most layers, or no such law at all.",
-        looks: "Without any reference: the same law was fitted on the inputs and outputs of every layer.",
+        looks: "Without any reference: the same law was fitted on the inputs and outputs of every layer whose tensors have the same \
+                shapes. One such layer is a red flag of `tdiff check`; several get a note, for they may be of another kind.",
         why: "A fault of one layer: a missing residual, norm or scale, another activation or order of heads. Or the model is meant to be \
               so.",
         change: "Compare this layer's code path and configuration with those of the others.",

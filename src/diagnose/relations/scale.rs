@@ -15,8 +15,8 @@ pub struct Scale;
 const CLEARLY: f64 = 0.1;
 /// Fewest elements of a row (column) that a factor of its own may be fitted to.
 const FEWEST: usize = 6;
-/// Fewer elements than this have a factor whatever they are.
-const TESTABLE: u64 = 3;
+/// An element alone has a factor whatever it is.
+const TESTABLE: u64 = 2;
 
 impl Relation for Scale {
     fn id(&self) -> &'static str {

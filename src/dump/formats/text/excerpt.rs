@@ -25,6 +25,8 @@ struct Stretch {
     last: bool,
     /// How many values the line above them speaks of.
     announced: Option<u64>,
+    /// That line holds them all.
+    preview: bool,
     values: Vec<f64>,
     /// The indices of the values, where each line says its own: so many for a value as there are axes.
     indices: Vec<u64>,
@@ -35,6 +37,7 @@ impl Stretch {
         Stretch {
             last,
             announced,
+            preview: false,
             values: Vec::new(),
             indices: Vec::new(),
         }
@@ -81,7 +84,9 @@ pub enum Fault {
 pub fn announced(line: &[u8]) -> Option<(bool, u64, &[u8])> {
     let with_values = || {
         let colon = line.iter().position(|b| matches!(b, b':' | b'='))?;
-        let (last, n) = announces(&line[..=colon])?;
+        let (last, n, true) = announces(&line[..=colon])? else {
+            return None;
+        };
         let bracket = |b: &u8| matches!(b, b'[' | b']' | b'(' | b')' | b'{' | b'}');
         let values = line[colon + 1..].trim_ascii();
         let start = values.iter().take_while(|b| bracket(b)).count();
@@ -90,7 +95,7 @@ pub fn announced(line: &[u8]) -> Option<(bool, u64, &[u8])> {
         let mut words = words(values);
         (words.next().is_some_and(is_number) && words.all(is_number)).then_some((last, n, values))
     };
-    with_values().or_else(|| announces(line).map(|(last, n)| (last, n, &b""[..])))
+    with_values().or_else(|| announces(line).map(|(last, n, _)| (last, n, &b""[..])))
 }
 
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -101,8 +106,9 @@ fn is_number(word: &[u8]) -> bool {
     whole(word).is_some()
 }
 
-/// Whether a line announces the first or last so many elements; `true` for the last ones.
-fn announces(line: &[u8]) -> Option<(bool, u64)> {
+/// Whether a line announces the first or last so many elements: `true` for the last ones, their number, and whether it says
+/// nothing else.
+fn announces(line: &[u8]) -> Option<(bool, u64, bool)> {
     let line = String::from_utf8_lossy(line);
     let (body, comment) = uncomment(&line);
     let lower = body.to_ascii_lowercase();
@@ -125,7 +131,7 @@ fn announces(line: &[u8]) -> Option<(bool, u64)> {
             );
         let said = alone && (nothing(&lower[..at]) || lower[..at].ends_with('('));
         if said || (elements && (comment || body.ends_with(':'))) {
-            return Some((last, n));
+            return Some((last, n, said));
         }
     }
     None
@@ -155,6 +161,7 @@ impl Excerpt {
             if let Some((last, n, values)) = announced(line) {
                 e.end(std::mem::replace(&mut here, Stretch::new(last, Some(n))))?;
                 e.values(values, number, &mut here)?;
+                here.preview = here.values.len() as u64 == n;
             } else if at < data_at || line.first() == Some(&b'#') {
             } else if is_gap(line) {
                 e.end(std::mem::replace(&mut here, Stretch::new(true, None)))?;
@@ -168,6 +175,10 @@ impl Excerpt {
                 e.precision.see(word);
                 here.values.push(value);
             } else {
+                if here.preview {
+                    // the values themselves follow
+                    here = Stretch::new(here.last, here.announced);
+                }
                 e.values(line, number, &mut here)?;
             }
         }
@@ -266,6 +277,10 @@ mod tests {
         ] {
             assert_eq!(announced(other.as_bytes()), None, "{other}");
         }
+        let preview = Excerpt::read(b"# First 2 values: 1 2\n1.0\n2.5\n", 0).unwrap();
+        assert_eq!(preview.place(&[2]).unwrap().values, [1., 2.5]);
+        let sum = announced(b"# Sum of first 3 elements: 1.5");
+        assert!(sum.is_none_or(|(.., values)| values.is_empty()));
         let short = Excerpt::read(b"first 3: 1.0 2.0\n", 0).unwrap();
         let fault = Fault::Short {
             announced: 3,
@@ -323,7 +338,7 @@ mod tests {
         let e = Excerpt::read(b"1.5\n2.5\n...\n9.5\n", 0).unwrap();
         assert_eq!(e.place(&[10]).unwrap().positions, [0, 1, 9]);
         assert_eq!(announces(b"# the first 2 layers"), None);
-        assert_eq!(announces(b"Last 5 values:"), Some((true, 5)));
+        assert_eq!(announces(b"Last 5 values:"), Some((true, 5, true)));
     }
 
     #[test]
@@ -336,9 +351,10 @@ mod tests {
             "--- First 50 ---",
             "# Data (first 50):",
         ] {
-            assert_eq!(announces(line.as_bytes()), Some((false, 50)), "{line}");
+            let found = announces(line.as_bytes()).map(|(last, n, _)| (last, n));
+            assert_eq!(found, Some((false, 50)), "{line}");
         }
-        assert_eq!(announces(b"last 3"), Some((true, 3)));
+        assert_eq!(announces(b"last 3"), Some((true, 3, true)));
         for line in ["first 2 layers:", "the first 2", "first: 2", "last 3.5"] {
             assert_eq!(announces(line.as_bytes()), None, "{line}");
         }

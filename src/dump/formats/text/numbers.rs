@@ -41,8 +41,10 @@ impl Format for Numbers {
         let preamble = Preamble::read(&text);
         let data = &text[preamble.data_at..];
         if preamble.no_data {
-            return preamble.in_lines
-                || preamble.header.has_stats() && preamble.header.shape.is_some();
+            let header = &preamble.header;
+            let excerpt = preamble.in_lines != [false; 2]
+                && (preamble.bare || header.shape.is_some() || header.stats.count.is_some());
+            return !preamble.several && (excerpt || header.has_stats() && header.shape.is_some());
         }
         let cut = head.len() as u64 >= HEAD;
         bits_first(data) || layout(data, cut).is_some() && !is_log(data, cut)
@@ -108,8 +110,12 @@ struct Preamble {
     no_data: bool,
     /// A line says that only the first or last elements follow.
     excerpt: bool,
-    /// They stand in that line itself.
-    in_lines: bool,
+    /// The first and the last ones stand in that line itself.
+    in_lines: [bool; 2],
+    /// So they do more than once: several tensors.
+    several: bool,
+    /// And the line is no comment.
+    bare: bool,
 }
 
 impl Preamble {
@@ -119,23 +125,29 @@ impl Preamble {
             data_at: text.len(),
             no_data: true,
             excerpt: false,
-            in_lines: false,
+            in_lines: [false; 2],
+            several: false,
+            bare: false,
         };
         for (at, line) in lines(text) {
             let line = line.trim_ascii();
-            if let Some((.., values)) = excerpt::announced(line) {
+            if let Some((last, _, values)) = excerpt::announced(line) {
                 p.excerpt = true;
-                p.in_lines |= !values.is_empty();
-            } else if !line.is_empty()
-                && !p.header.read(line)
-                && !matches!(line, [b'#', ..] | [b'/', b'/', ..] | [b'%', ..])
-            {
+                if !values.is_empty() {
+                    p.several |= std::mem::replace(&mut p.in_lines[usize::from(last)], true);
+                    p.bare |= !is_comment(line);
+                }
+            } else if !line.is_empty() && !p.header.read(line) && !is_comment(line) {
                 (p.data_at, p.no_data) = (at, false);
                 break;
             }
         }
         p
     }
+}
+
+fn is_comment(line: &[u8]) -> bool {
+    matches!(line, [b'#', ..] | [b'/', b'/', ..] | [b'%', ..])
 }
 
 fn bits_first(data: &[u8]) -> bool {
@@ -160,7 +172,7 @@ impl File<'_> {
         let header = &self.preamble.header;
         if self.preamble.no_data
             && self.whole
-            && !self.preamble.in_lines
+            && self.preamble.in_lines == [false; 2]
             && header.has_stats()
             && header.shape.as_ref().is_none_or(|s| !s.contains(&0))
         {
@@ -588,6 +600,21 @@ mod tests {
     use super::*;
     use crate::dump::{ReadErrorKind, Tensor};
     use std::path::PathBuf;
+
+    #[test]
+    fn excerpts_in_their_lines_are_one_tensor_of_known_shape() {
+        let sniff = |text: &str| Numbers.sniff(text.as_bytes(), Path::new("x.txt"));
+        let one = "Shape: [1, 8]\nMean: 0.5\nFirst 2 values: 1.0 2.0\nLast 2 values: 3.0 4.0\n";
+        assert!(sniff(one) && sniff("First 2: [1.0, 2.0]\n"));
+        assert!(!sniff(&one.repeat(2)), "a log of two tensors");
+        assert!(!sniff("# first 2: 1.0 2.0\n# nothing else\n"), "notes");
+        let t = tensor(one);
+        let Payload::Partial(known) = &t.payload else {
+            panic!("{:?}", t.payload)
+        };
+        assert_eq!(known.positions, [0, 1, 6, 7]);
+        assert_eq!(known.values, [1.0, 2.0, 3.0, 4.0]);
+    }
 
     fn open(name: &str, text: impl AsRef<[u8]>) -> Result<Opened, ReadError> {
         let dir = tempfile::tempdir().unwrap();
