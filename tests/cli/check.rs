@@ -179,6 +179,24 @@ fn every_red_flag_rises_on_its_own_fault_alone() {
 }
 
 #[test]
+fn several_layers_of_another_kind_are_noted_and_no_flag() {
+    let config = Config {
+        layers: 8,
+        ..Config::llama()
+    };
+    let mut run = healthy(&config);
+    for layer in [3, 5] {
+        let (_, x) = values(&mut run, &format!("layers.{layer}.mlp_mid"));
+        x.iter_mut().step_by(7).for_each(|x| *x = -*x);
+    }
+    let health = health(&run, &config);
+    assert_eq!((reds(&health), health.verdict), (vec![], "healthy"));
+    let noted = health.findings.iter().filter(|f| f.id == "layer_differs");
+    let noted: Vec<&str> = noted.map(|f| f.key.as_str()).collect();
+    assert_eq!(noted, ["layers.3.mlp_mid", "layers.5.mlp_mid"]);
+}
+
+#[test]
 fn a_decoder_that_is_stuck_is_seen_over_its_steps() {
     let config = Config::llama().with_decode(4);
     let run = healthy(&config);
