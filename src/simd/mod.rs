@@ -10,7 +10,7 @@ mod text;
 mod x86;
 
 pub use isa::Isa;
-pub use text::Text;
+pub use text::{Text, eight_digits};
 
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};

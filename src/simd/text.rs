@@ -45,7 +45,10 @@ impl Text for Baseline {
     fn number(high: u64, low: u64) -> (u64, bool) {
         let limit = 0x76 * LOW;
         let wrong = ((high & !HIGH) + limit) | high | ((low & !HIGH) + limit) | low;
-        (eight(high) * 100_000_000 + eight(low), wrong & HIGH == 0)
+        (
+            eight_digits(high) * 100_000_000 + eight_digits(low),
+            wrong & HIGH == 0,
+        )
     }
 }
 
@@ -65,9 +68,9 @@ fn bits(words: [u64; 8], test: impl Fn(u64) -> u64) -> u64 {
     all
 }
 
-/// The number that eight digits spell.
+/// The number that eight digits (0 to 9, not their characters) spell, the first in the lowest byte.
 #[inline(always)]
-fn eight(x: u64) -> u64 {
+pub fn eight_digits(x: u64) -> u64 {
     let x = x.wrapping_mul(10).wrapping_add(x >> 8) & 0x00ff_00ff_00ff_00ff;
     let x = x.wrapping_mul(100).wrapping_add(x >> 16) & 0x0000_ffff_0000_ffff;
     x.wrapping_mul(10_000).wrapping_add(x >> 32) & 0xffff_ffff

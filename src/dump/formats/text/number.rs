@@ -4,6 +4,8 @@
 //! power of ten (W. D. Clinger, "How to read floating point numbers accurately", 1990); what does not fit goes to the
 //! Eisel-Lemire algorithm of `fast_float2`. Both round to the nearest f64.
 
+use crate::simd::eight_digits;
+
 /// Reads the number at the start of `text`: its value and how many bytes it takes.
 ///
 /// Beside decimal numbers: `nan`, `-nan(ind)`, `inf`, `Infinity`, `1.#INF`, `-1.#IND00`, C's `%a` (`0x1.8p+3`) and the
@@ -100,7 +102,7 @@ pub fn whole(text: &[u8]) -> Option<f64> {
 }
 
 /// Exact powers of ten.
-const POWERS: [f64; 23] = [
+pub const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
@@ -133,9 +135,7 @@ fn first_digits(word: u64, count: usize) -> u64 {
     // Shifting up by whole bytes puts zeros before the digits and drops what follows them; in two steps, since eight
     // bytes at once are too far for one shift.
     let x = (word ^ 0x3030_3030_3030_3030) << (4 * (8 - count)) << (4 * (8 - count));
-    let x = x.wrapping_mul(10).wrapping_add(x >> 8) & 0x00ff_00ff_00ff_00ff;
-    let x = x.wrapping_mul(100).wrapping_add(x >> 16) & 0x0000_ffff_0000_ffff;
-    x.wrapping_mul(10_000).wrapping_add(x >> 32) & 0xffff_ffff
+    eight_digits(x)
 }
 
 /// The exponent after `e`, clamped, and where it ends; `None` when no digit follows.

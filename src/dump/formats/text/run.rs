@@ -4,6 +4,7 @@
 //! characters tells where all numbers among them start and end and have their point, so that a processor works on several
 //! of them at once, and nothing depends on a guess about signs or lengths.
 
+use super::number;
 use crate::simd::{Text, per_isa};
 
 /// Values that are read at once.
@@ -175,11 +176,10 @@ fn rows(marks: &Marks, stop: usize, columns: u64, in_row: u64) -> Option<u64> {
 /// `10^(i - 64)` as a factor and a divisor, one of which is 1; both are exact.
 static POWERS: [(f64, f64); 128] = {
     let mut powers = [(1.0, 1.0); 128];
-    let (mut i, mut power) = (0, 1.0);
-    while i <= 22 {
-        powers[64 + i] = (power, 1.0);
-        powers[64 - i] = (1.0, power);
-        power *= 10.0;
+    let mut i = 0;
+    while i < number::POWERS.len() {
+        powers[64 + i] = (number::POWERS[i], 1.0);
+        powers[64 - i] = (1.0, number::POWERS[i]);
         i += 1;
     }
     powers
