@@ -6,7 +6,7 @@ use super::digits::Precision;
 use super::header::uncomment;
 use super::layout::{Entry, bits};
 use super::number::whole;
-use super::source::{is_separator, lines};
+use super::source::{lines, words};
 use crate::dump::Partial;
 use half::f16;
 
@@ -96,10 +96,6 @@ pub fn announced(line: &[u8]) -> Option<(bool, u64, &[u8])> {
         (words.next().is_some_and(is_number) && words.all(is_number)).then_some((last, n, values))
     };
     with_values().or_else(|| announces(line).map(|(last, n, _)| (last, n, &b""[..])))
-}
-
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|b| is_separator(*b)).filter(|w| !w.is_empty())
 }
 
 fn is_number(word: &[u8]) -> bool {

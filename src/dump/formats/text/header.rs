@@ -111,10 +111,17 @@ pub fn read_stats(body: &str, lower: &str, stats: &mut PrintedStats) -> bool {
     known
 }
 
+/// What begins a comment.
+const COMMENT: [&str; 4] = ["#", "//", "%", "--"];
+
+pub fn is_comment(line: &[u8]) -> bool {
+    COMMENT.iter().any(|mark| line.starts_with(mark.as_bytes()))
+}
+
 /// Without the sign of a comment, and whether there was one.
 pub fn uncomment(line: &str) -> (&str, bool) {
     let line = line.trim();
-    for mark in ["#", "//", "%", "--"] {
+    for mark in COMMENT {
         if let Some(rest) = line.strip_prefix(mark) {
             return (rest.trim_start_matches('#').trim(), true);
         }

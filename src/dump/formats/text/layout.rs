@@ -1,7 +1,7 @@
 //! How the values stand in their lines.
 
 use super::number::number;
-use super::source::{is_separator, lines};
+use super::source::{lines, words};
 
 /// How the values of a text are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,10 +119,7 @@ pub fn bits(line: &[u8]) -> Option<u16> {
 /// Whether every word of the line is a number; a line cut at the end of what is at hand may end within a word.
 pub fn is_row(line: &[u8], cut: bool) -> bool {
     let mut found = false;
-    let mut words = line
-        .split(|b| is_separator(*b))
-        .filter(|w| !w.is_empty())
-        .peekable();
+    let mut words = words(line).peekable();
     while let Some(word) = words.next() {
         if word[0] == b'#' {
             break;

@@ -3,7 +3,7 @@
 
 use super::digits::Precision;
 use super::number::number;
-use super::source::is_separator;
+use super::source::words;
 use crate::dtype::DType;
 use std::collections::BTreeMap;
 
@@ -92,11 +92,7 @@ impl Rows {
         }
         let mut row = Vec::new();
         let mut precision = Precision::default();
-        for word in body
-            .as_bytes()
-            .split(|b| is_separator(*b))
-            .filter(|w| !w.is_empty())
-        {
+        for word in words(body.as_bytes()) {
             match number(word) {
                 Some((value, used)) if used == word.len() => {
                     precision.see(word);

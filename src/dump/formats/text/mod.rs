@@ -17,6 +17,7 @@ mod log;
 mod nest;
 mod number;
 mod numbers;
+mod preamble;
 mod print;
 pub mod quoted;
 mod run;

@@ -280,6 +280,11 @@ pub fn is_separator(b: u8) -> bool {
     b <= b' ' || b == b',' || b == b';'
 }
 
+/// What stands between separators.
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|b| is_separator(*b)).filter(|w| !w.is_empty())
+}
+
 /// The lines of a text without their ends, each with its first byte's offset.
 pub fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut at = 0;
