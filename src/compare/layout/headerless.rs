@@ -1,0 +1,130 @@
+//! What a tensor does not say of itself, its partner does: element type and shape.
+
+use super::reading::Reading;
+use super::{Aligned, Misfit, SAMPLE, remark, resident, sample, squeeze, statistics_only};
+use crate::dtype::DType;
+use crate::dump::{Guess, Payload, ReadError, Remark, Tensor};
+use std::borrow::Cow;
+
+/// Smaller magnitudes count as this one: f16 has none of them.
+const FAINT: f64 = 1.0 / (1 << 24) as f64;
+
+/// A tensor without a header takes the dtype and shape of its partner when the bytes fit, else the type of its own width.
+pub fn reread<'a>(reference: &'a Tensor, candidate: &'a Tensor) -> Result<Aligned<'a>, Misfit> {
+    let mut notes = Vec::new();
+    let (c, note) = like_partner(candidate, reference)?;
+    notes.extend(note);
+    let (r, note) = like_partner(reference, &c)?;
+    notes.extend(note);
+    Ok(Aligned {
+        reference: r,
+        candidate: c,
+        view: None,
+        notes,
+    })
+}
+
+fn like_partner<'a>(
+    one: &'a Tensor,
+    other: &Tensor,
+) -> Result<(Cow<'a, Tensor>, Option<Remark>), Misfit> {
+    let as_it_is = || Ok((Cow::Borrowed(one), None));
+    let guessed = matches!(one.guess, Some(Guess::Size | Guess::Shape | Guess::Bits));
+    if !guessed || other.guess.is_some() {
+        return as_it_is();
+    }
+    let (found, why) = match one.reread(other.info.dtype(), other.info.shape()) {
+        Some(again) => (Some(again), "like its partner"),
+        None => (
+            by_width(one, other).map_err(Misfit::Unreadable)?,
+            "the shape of its partner and the type of this width whose values lie closest",
+        ),
+    };
+    let Some(again) = found else {
+        return as_it_is();
+    };
+    let (id, what) = match one.guess {
+        Some(Guess::Bits) => ("dtype_from_partner", "type"),
+        Some(Guess::Shape) => ("shape_from_partner", "shape"),
+        _ => ("headerless", "type"),
+    };
+    let message = format!(
+        "`{}` does not state its {what}: read as {} {:?}, {why}",
+        one.name,
+        again.info.dtype(),
+        again.info.shape()
+    );
+    Ok((Cow::Owned(again), Some(remark(id, message))))
+}
+
+/// Headerless data as the type whose width fits the partner's elements; of several the one with values closest to its.
+fn by_width(one: &Tensor, other: &Tensor) -> Result<Option<Tensor>, ReadError> {
+    use DType::*;
+    if one.guess != Some(Guess::Size) || other.info.is_empty() {
+        return Ok(None);
+    }
+    let width = one.info.byte_extent() / other.info.len() as u64;
+    let types: &[DType] = match (width, other.info.dtype().is_exact()) {
+        (2, false) => &[F16, BF16],
+        (4, false) => &[F32],
+        (8, false) => &[F64],
+        (2, true) => &[I16],
+        (4, true) => &[I32, F32],
+        (8, true) => &[I64, F64],
+        _ => &[],
+    };
+    let mut readings = types
+        .iter()
+        .filter_map(|d| one.reread(*d, other.info.shape()))
+        .collect::<Vec<_>>();
+    if readings.len() < 2 {
+        return Ok(readings.pop());
+    }
+    if statistics_only(other) {
+        return Ok(None);
+    }
+    let spread = magnitudes(&resident(other)?)?;
+    let mut best: Option<(f64, Tensor)> = None;
+    for reading in readings {
+        let far = distance(&magnitudes(&reading)?, &spread);
+        if best.as_ref().is_none_or(|(least, _)| far < *least) {
+            best = Some((far, reading));
+        }
+    }
+    Ok(best.map(|(_, reading)| reading))
+}
+
+/// Binary logarithms of a sample of elements, in order of size: what the wrong type changes and another order of the
+/// elements does not. Infinite and undefined values count as out of all range, what is not known is left out.
+fn magnitudes(t: &Tensor) -> Result<Vec<f64>, ReadError> {
+    let len = t.info.len();
+    let step = (len / SAMPLE).max(1) | 1;
+    let values = match &t.payload {
+        Payload::Partial(known) => known.values.clone(),
+        _ => {
+            let positions: Vec<usize> = (0..len).step_by(step).collect();
+            sample(t, &Reading::whole(&squeeze(t.info.shape())), &positions)?
+        }
+    };
+    let mut logs: Vec<f64> = values
+        .into_iter()
+        .map(|v| {
+            if v.is_finite() {
+                v.abs().max(FAINT).log2()
+            } else {
+                f64::from(f32::MAX).log2()
+            }
+        })
+        .collect();
+    logs.sort_by(f64::total_cmp);
+    Ok(logs)
+}
+
+/// Mean distance between two ordered samples, compared at the same parts of both.
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    let at = |list: &[f64], i: usize| list[i * (list.len() - 1) / SAMPLE];
+    if a.is_empty() || b.is_empty() {
+        return 0.0;
+    }
+    (0..=SAMPLE).map(|i| (at(a, i) - at(b, i)).abs()).sum()
+}
