@@ -25,7 +25,13 @@ const SPIKE: f64 = 30.0;
 #[derive(Clone, Debug)]
 pub enum Finding {
     /// The error, what rounding of this pair's types explains of it, and what it is the error of.
-    Error { error: f64, floor: f64, of: String },
+    Error {
+        error: f64,
+        floor: f64,
+        /// |cos| of the angle between difference and reference: 1 for a factor and for a tensor of zeros, near 0 for noise.
+        bias: f64,
+        of: String,
+    },
     /// Decided by the pair alone: an explicit tolerance, exact types, NaN or infinity on one side.
     Settled {
         diverged: bool,
@@ -125,7 +131,9 @@ pub fn judge_all(pairs: &[Pair], rules: &Rules<'_>) -> Vec<Option<Finding>> {
             let nature = Nature::of(r, c, usual);
             Some(judge(stats, &nature, rules.element, &rules.for_pair(pair)))
         }
-        Outcome::Statistics(sides) => Some(judge_statistics(&sides[0], &sides[1])),
+        Outcome::Statistics(sides) => {
+            Some(judge_statistics(&sides[0], &sides[1], rules.element))
+        }
         Outcome::Incomparable(why) => Some(Finding::Settled {
             diverged: true,
             error: f64::INFINITY,
@@ -201,8 +209,16 @@ pub fn judge(
     Finding::Error {
         error,
         floor: floor(stats, nature),
+        bias: bias(stats),
         of: of.into(),
     }
+}
+
+/// |cos| of the angle between the difference and the reference.
+fn bias(stats: &PairStats) -> f64 {
+    let d = &stats.diff;
+    let along = d.scale.map_or(0.0, |s| (s - 1.0).abs() * d.reference_l2);
+    if along > 0.0 { (along / d.l2).min(1.0) } else { 0.0 }
 }
 
 /// ‖c − r‖ / ‖r‖, or a stand-in where that says nothing, and its name: ‖c‖ for ‖r‖ when the reference is zero, the largest error
@@ -408,8 +424,13 @@ pub fn usual_tolerance(a: DType, b: DType) -> ElementTolerance {
     ElementTolerance { rtol, atol }
 }
 
-/// Judges two sets of printed (or computed) statistics within their printed precision.
-pub fn judge_statistics(r: &PrintedStats, c: &PrintedStats) -> Finding {
+/// Judges two sets of printed (or computed) statistics within their printed precision and what arithmetic explains, or
+/// within the given tolerance.
+pub fn judge_statistics(
+    r: &PrintedStats,
+    c: &PrintedStats,
+    element: Option<ElementTolerance>,
+) -> Finding {
     let spread = r.std.or(c.std).map(|s| s.value.abs()).filter(|s| *s > 0.0);
     let pairs = [
         ("mean", r.mean, c.mean, spread),
@@ -430,14 +451,32 @@ pub fn judge_statistics(r: &PrintedStats, c: &PrintedStats) -> Finding {
     for (name, a, b, scale) in pairs {
         let (Some(a), Some(b)) = (a, b) else { continue };
         any = true;
+        let apart = format!("{name} {} against {}", short(a.value), short(b.value));
+        if is_mismatch(a.value, b.value) {
+            return Finding::Settled {
+                diverged: true,
+                error: f64::INFINITY,
+                reason: apart,
+            };
+        }
+        if let Some(t) = element {
+            let allowed = t.atol + t.rtol * a.value.abs() + a.half_unit + b.half_unit;
+            if (a.value - b.value).abs() > allowed {
+                return Finding::Settled {
+                    diverged: true,
+                    error: excess(a, b, scale, name),
+                    reason: format!(
+                        "{apart} exceeds atol {} + rtol {}·|r| and the printed precision",
+                        short(t.atol),
+                        short(t.rtol)
+                    ),
+                };
+            }
+        }
         let e = excess(a, b, scale, name);
         if e > worst {
             worst = e;
-            reason = format!(
-                "{name} {} against {}: relative difference",
-                short(a.value),
-                short(b.value)
-            );
+            reason = format!("{apart}: relative difference");
         }
     }
     if !any {
@@ -447,17 +486,32 @@ pub fn judge_statistics(r: &PrintedStats, c: &PrintedStats) -> Finding {
             reason: "no statistic on both sides".into(),
         };
     }
+    if element.is_some() {
+        return Finding::Settled {
+            diverged: false,
+            error: worst,
+            reason: "within the given tolerance".into(),
+        };
+    }
     Finding::Error {
         error: worst,
         floor: STATISTICS,
+        bias: 0.0,
         of: reason,
     }
+}
+
+/// One statistic is NaN or infinite where the other is not, or they are opposite infinities. Which of NaN and infinity
+/// comes out depends on the order of summation.
+fn is_mismatch(a: f64, b: f64) -> bool {
+    a.is_finite() != b.is_finite() || (a.is_infinite() && a == -b)
 }
 
 /// The difference beyond the printed precision, relative to the scale. A minimum or maximum is a single element, so its
 /// noise is larger.
 fn excess(a: Rounded, b: Rounded, scale: Option<f64>, name: &str) -> f64 {
-    if a.value == b.value || (a.value.is_nan() && b.value.is_nan()) {
+    if !a.value.is_finite() {
+        // both are: one alone is a mismatch
         return 0.0;
     }
     let beyond = ((a.value - b.value).abs() - a.half_unit - b.half_unit).max(0.0);
@@ -467,9 +521,7 @@ fn excess(a: Rounded, b: Rounded, scale: Option<f64>, name: &str) -> f64 {
     } else {
         f64::from(beyond > 0.0)
     };
-    if e.is_nan() {
-        f64::INFINITY
-    } else if matches!(name, "min" | "max") {
+    if matches!(name, "min" | "max") {
         e / 10.0
     } else {
         e

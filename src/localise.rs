@@ -12,6 +12,12 @@ const ROTATED: f64 = 2.5;
 /// Over all stages, noise does not exceed this many times the noise of a single one.
 const TOTAL_GROWTH: f64 = 64.0;
 
+/// Noise beyond the types' own is what the neighbours show: it does not grow to the size of the values themselves, and what
+/// is along the values (a factor, a tensor of zeros) is within this times what entered.
+const COARSE: f64 = 1.5;
+const LARGEST: f64 = 0.5;
+const BIASED: f64 = 0.85;
+
 /// What heals and exceeds its bound by less than this factor was noise: a wrong dump is wrong altogether.
 const BARELY: f64 = 2.0;
 
@@ -27,6 +33,8 @@ pub struct Graph {
     pub gain: Vec<f64>,
     /// A rotation: it keeps every norm, so the error that leaves is the one that entered, and its own rounding.
     pub rotates: Vec<bool>,
+    /// The parents only stand before it: nothing is known of what it was computed from.
+    pub assumed: Vec<bool>,
 }
 
 impl Graph {
@@ -80,12 +88,20 @@ pub fn localise(
                 // an infinity on one side settles it; what is finite beside it has the noise that entered
                 out.bound[i] = GROWTH * noise.max(entered);
             }
-            Some(Finding::Error { error, floor, .. }) => {
+            Some(Finding::Error {
+                error, floor, bias, ..
+            }) => {
                 let single = floor.max(noise);
                 let rotates = graph.rotates.get(i).copied().unwrap_or(false);
                 let growth = if rotates { ROTATED } else { GROWTH };
                 let grown = (growth * entered).min(TOTAL_GROWTH * single);
                 out.bound[i] = floor.max(growth * noise).max(grown);
+                if noise > *floor {
+                    let usual = COARSE * noise.max(entered);
+                    let factor = *bias > BIASED && graph.gain[i] == 1.0;
+                    let most = if factor { usual } else { usual.max(LARGEST) };
+                    out.bound[i] = out.bound[i].min(most).max(*floor);
+                }
                 out.diverged[i] = *error > out.bound[i] && !excused[i];
             }
         }
@@ -100,17 +116,24 @@ pub fn localise(
         .iter_mut()
         .for_each(|c| c.retain(|&c| findings[c].is_some()));
     for i in (0..n).rev() {
-        let little = matches!(&findings[i], Some(Finding::Error { error, .. }) if *error < BARELY * out.bound[i]);
+        let little = match &findings[i] {
+            Some(Finding::Error {
+                error, floor, bias, ..
+            }) => {
+                let noise_like = noise <= *floor || *bias <= BIASED;
+                *error < BARELY * out.bound[i] && noise_like
+            }
+            _ => false,
+        };
         let agrees_after = !children[i].is_empty() && children[i].iter().all(|&c| !out.diverged[c]);
         if out.diverged[i] && little && agrees_after {
             out.diverged[i] = false;
             out.bound[i] *= BARELY;
         }
+        let computed = || children[i].iter().filter(|&&c| !graph.assumed[c]);
         out.healed[i] = out.diverged[i]
-            && !children[i].is_empty()
-            && children[i]
-                .iter()
-                .all(|&c| !out.diverged[c] || out.healed[c]);
+            && computed().next().is_some()
+            && computed().all(|&c| !out.diverged[c] || out.healed[c]);
     }
     for i in 0..n {
         out.origin[i] = out.diverged[i]
@@ -150,6 +173,7 @@ mod tests {
         Some(Finding::Error {
             error,
             floor: 2e-6,
+            bias: 0.0,
             of: String::new(),
         })
     }
@@ -162,6 +186,7 @@ mod tests {
             skipped: vec![vec![]; n],
             gain: vec![1.0; n],
             rotates: vec![false; n],
+            assumed: vec![false; n],
         }
     }
 
@@ -176,11 +201,35 @@ mod tests {
     }
 
     #[test]
+    fn a_factor_among_coarse_noise_is_a_fault() {
+        let mut findings = [0.0, 0.1, 0.12, 0.33, 0.3].map(error);
+        let at = |findings: &[Option<Finding>]| {
+            localise(findings, &chain(5), 0.1, &[false; 5]).first()
+        };
+        assert_eq!(at(&findings), None);
+        if let Some(Finding::Error { bias, .. }) = &mut findings[3] {
+            *bias = 0.93;
+        }
+        assert_eq!(at(&findings), Some(3));
+        let unrelated = [0.0, 0.2, 0.2, 0.9, 0.9].map(error);
+        assert_eq!(at(&unrelated), Some(3));
+    }
+
+    #[test]
     fn what_heals_is_not_the_first_divergence() {
         let findings = [0.0, 0.7, 1e-7, 0.2, 0.3].map(error);
         let found = localise(&findings, &chain(5), 0.0, &[false; 5]);
         assert!(found.healed[1] && !found.healed[3]);
         assert_eq!(found.first(), Some(3));
+    }
+
+    #[test]
+    fn a_tensor_that_merely_follows_heals_nothing() {
+        let findings = [0.0, 0.7, 1e-7, 1e-7].map(error);
+        let mut graph = chain(4);
+        graph.assumed[2] = true;
+        let found = localise(&findings, &graph, 0.0, &[false; 4]);
+        assert_eq!((found.first(), found.healed[1]), (Some(1), false));
     }
 
     #[test]

@@ -289,9 +289,11 @@ fn statistics(t: &Tensor) -> Result<PrintedStats, ReadError> {
         return Ok(PrintedStats::clone(stats));
     }
     let s = summarise(t)?;
+    // Printed statistics are over all elements: one that is not finite makes them so.
+    let finite = s.nan + s.inf == 0;
     let exact = |value: Option<f64>| {
         value.map(|value| Rounded {
-            value,
+            value: if finite { value } else { f64::NAN },
             half_unit: 0.0,
         })
     };
@@ -353,6 +355,7 @@ pub fn graph(pairs: &[Pair]) -> Graph {
         };
         parents.sort_unstable();
         parents.dedup();
+        graph.assumed.push(!known);
         graph.gain.push(gain(pair, &parents, pairs));
         let raw = [Stage::QProj, Stage::KProj, Stage::QNorm, Stage::KNorm];
         let from_raw = |&p: &usize| pairs[p].key.stage.is_some_and(|s| raw.contains(&s));
