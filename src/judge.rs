@@ -131,9 +131,7 @@ pub fn judge_all(pairs: &[Pair], rules: &Rules<'_>) -> Vec<Option<Finding>> {
             let nature = Nature::of(r, c, usual);
             Some(judge(stats, &nature, rules.element, &rules.for_pair(pair)))
         }
-        Outcome::Statistics(sides) => {
-            Some(judge_statistics(&sides[0], &sides[1], rules.element))
-        }
+        Outcome::Statistics(sides) => Some(judge_statistics(&sides[0], &sides[1], rules.element)),
         Outcome::Incomparable(why) => Some(Finding::Settled {
             diverged: true,
             error: f64::INFINITY,
@@ -218,7 +216,11 @@ pub fn judge(
 fn bias(stats: &PairStats) -> f64 {
     let d = &stats.diff;
     let along = d.scale.map_or(0.0, |s| (s - 1.0).abs() * d.reference_l2);
-    if along > 0.0 { (along / d.l2).min(1.0) } else { 0.0 }
+    if along > 0.0 {
+        (along / d.l2).min(1.0)
+    } else {
+        0.0
+    }
 }
 
 /// ‖c − r‖ / ‖r‖, or a stand-in where that says nothing, and its name: ‖c‖ for ‖r‖ when the reference is zero, the largest error

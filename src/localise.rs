@@ -61,12 +61,12 @@ pub struct Localisation {
     pub origin: Vec<bool>,
 }
 
-/// Walks the pipeline. `noise` is the relative error of one stage that this pair of dumps is known to have beyond the types'
-/// own; `excused[i]` holds when a layout relation explains tensor i exactly.
+/// Walks the pipeline. `noise[i]` is the relative error of one stage that this pair of dumps is known to have there beyond the
+/// types' own; `excused[i]` holds when a layout relation explains tensor i exactly.
 pub fn localise(
     findings: &[Option<Finding>],
     graph: &Graph,
-    noise: f64,
+    noise: &[f64],
     excused: &[bool],
 ) -> Localisation {
     let n = findings.len();
@@ -79,6 +79,7 @@ pub fn localise(
     // the error that each tensor hands on; one that is excused hands on what entered it
     let mut carried = vec![0.0f64; n];
     for (i, finding) in findings.iter().enumerate() {
+        let noise = noise[i];
         let agreeing = graph.parents[i].iter().filter(|&&p| !out.diverged[p]);
         let entered = agreeing.map(|&p| carried[p]).fold(0.0, f64::max) * graph.gain[i];
         match finding {
@@ -120,7 +121,7 @@ pub fn localise(
             Some(Finding::Error {
                 error, floor, bias, ..
             }) => {
-                let noise_like = noise <= *floor || *bias <= BIASED;
+                let noise_like = noise[i] <= *floor || *bias <= BIASED;
                 *error < BARELY * out.bound[i] && noise_like
             }
             _ => false,
@@ -193,9 +194,12 @@ mod tests {
     #[test]
     fn a_jump_is_an_origin_and_slow_growth_is_not() {
         let slow = [0.0, 1e-7, 1.5e-6, 4e-6, 8e-6].map(error);
-        assert_eq!(localise(&slow, &chain(5), 0.0, &[false; 5]).first(), None);
+        assert_eq!(
+            localise(&slow, &chain(5), &[0.0; 5], &[false; 5]).first(),
+            None
+        );
         let jump = [0.0, 1e-7, 1.4e-4, 3e-4, 9e-4].map(error);
-        let found = localise(&jump, &chain(5), 0.0, &[false; 5]);
+        let found = localise(&jump, &chain(5), &[0.0; 5], &[false; 5]);
         assert_eq!(found.first(), Some(2));
         assert_eq!(found.origin, [false, false, true, false, false]);
     }
@@ -204,7 +208,7 @@ mod tests {
     fn a_factor_among_coarse_noise_is_a_fault() {
         let mut findings = [0.0, 0.1, 0.12, 0.33, 0.3].map(error);
         let at = |findings: &[Option<Finding>]| {
-            localise(findings, &chain(5), 0.1, &[false; 5]).first()
+            localise(findings, &chain(5), &[0.1; 5], &[false; 5]).first()
         };
         assert_eq!(at(&findings), None);
         if let Some(Finding::Error { bias, .. }) = &mut findings[3] {
@@ -218,7 +222,7 @@ mod tests {
     #[test]
     fn what_heals_is_not_the_first_divergence() {
         let findings = [0.0, 0.7, 1e-7, 0.2, 0.3].map(error);
-        let found = localise(&findings, &chain(5), 0.0, &[false; 5]);
+        let found = localise(&findings, &chain(5), &[0.0; 5], &[false; 5]);
         assert!(found.healed[1] && !found.healed[3]);
         assert_eq!(found.first(), Some(3));
     }
@@ -228,7 +232,7 @@ mod tests {
         let findings = [0.0, 0.7, 1e-7, 1e-7].map(error);
         let mut graph = chain(4);
         graph.assumed[2] = true;
-        let found = localise(&findings, &graph, 0.0, &[false; 4]);
+        let found = localise(&findings, &graph, &[0.0; 4], &[false; 4]);
         assert_eq!((found.first(), found.healed[1]), (Some(1), false));
     }
 
@@ -236,7 +240,7 @@ mod tests {
     fn what_cannot_be_read_does_not_heal() {
         let mut findings = [0.0, 0.7, 0.5, 0.2].map(error).to_vec();
         findings.push(None);
-        let found = localise(&findings, &chain(5), 0.0, &[false; 5]);
+        let found = localise(&findings, &chain(5), &[0.0; 5], &[false; 5]);
         assert_eq!(found.healed, [false; 5]);
         assert_eq!(found.origin, [false, true, false, false, false]);
     }
@@ -245,11 +249,11 @@ mod tests {
     fn known_noise_of_the_pair_is_no_divergence() {
         let findings = [0.0, 1e-7, 4e-4, 6e-4, 1e-3].map(error);
         assert_eq!(
-            localise(&findings, &chain(5), 0.0, &[false; 5]).first(),
+            localise(&findings, &chain(5), &[0.0; 5], &[false; 5]).first(),
             Some(2)
         );
         assert_eq!(
-            localise(&findings, &chain(5), 4e-4, &[false; 5]).first(),
+            localise(&findings, &chain(5), &[4e-4; 5], &[false; 5]).first(),
             None
         );
     }

@@ -35,7 +35,7 @@ const NOISE_LIMIT: f64 = 0.25;
 /// Noise is accepted only where so many tensors were compared.
 const WITNESSES: usize = 4;
 /// Noise of one arithmetic does not differ by more than this factor between like operations, and it is not below this.
-const UNLIKE: f64 = 8.0;
+const UNLIKE: f64 = 4.0;
 const SINGLE: f64 = 2e-6;
 /// Noise of the last tensor alone may be that of bf16 or of eight bits.
 const ALONE: f64 = 0.03;
@@ -76,6 +76,8 @@ pub(super) const DESCRIPTIONS: &[&str] = &[
     "sequence_reversed",
     "sign_flipped",
 ];
+/// So many operations between two tensors that were dumped are more than a chain of matrix products.
+const WHOLE_BLOCK: usize = 3;
 /// Elements that hypotheses look at, over all places where a difference begins; the first ones say most.
 const ROOM: usize = 1 << 24;
 /// What a description, and what a cause with a likelier twin, is set back by.
@@ -90,7 +92,7 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
         .collect();
     let scene = Scene::new(pairs, &errors);
     let mut known = Known {
-        noise: 0.0,
+        noise: vec![0.0; pairs.len()],
         excuses: vec![None; pairs.len()],
         notes: Vec::new(),
     };
@@ -99,7 +101,7 @@ pub fn investigate(pairs: &[Pair], findings: &[Option<Finding>], graph: &Graph) 
     let (mut room, mut untested) = (ROOM, Vec::new());
     let localisation = loop {
         let excused: Vec<bool> = known.excuses.iter().map(Option::is_some).collect();
-        let found = localise(findings, graph, known.noise, &excused);
+        let found = localise(findings, graph, &known.noise, &excused);
         let origins: Vec<usize> = (0..pairs.len()).filter(|&i| found.origin[i]).collect();
         let mut fresh = Vec::new();
         for &i in &origins {
@@ -163,7 +165,8 @@ fn worth_threads(elements: usize) -> usize {
 
 /// What is learned about the pair of dumps on the way.
 struct Known {
-    noise: f64,
+    /// The relative error of one stage, from where it was found on.
+    noise: Vec<f64>,
     excuses: Vec<Option<String>>,
     notes: Vec<Note>,
 }
@@ -200,8 +203,11 @@ impl Known {
         }
         let noise = self.shared_noise(scene, found, origins, suspicions, graph);
         // an explicit tolerance does not yield to noise: only what is learned anew counts
-        if let Some((level, key)) = noise.filter(|(level, _)| *level > self.noise) {
-            self.noise = level;
+        if let Some((level, first)) = noise.filter(|(level, i)| *level > self.noise[*i]) {
+            for known in &mut self.noise[first..] {
+                *known = known.max(level);
+            }
+            let key = scene.pairs[first].key.to_string();
             self.note(
                 "coarser_arithmetic",
                 format!("from {key} on the difference looks like rounding of a coarser arithmetic (relative error {}, unbiased, spread evenly): taken as this pair's noise", crate::report::real::short(level)),
@@ -264,7 +270,7 @@ impl Known {
         any
     }
 
-    /// The noise level when all first origins look like rounding of a coarser arithmetic and nothing explains them.
+    /// The noise level, and where it begins, when all first origins look like rounding of a coarser arithmetic and nothing explains them.
     fn shared_noise(
         &self,
         scene: &Scene<'_>,
@@ -272,7 +278,7 @@ impl Known {
         origins: &[usize],
         suspicions: &[Vec<Suspicion>],
         graph: &Graph,
-    ) -> Option<(f64, String)> {
+    ) -> Option<(f64, usize)> {
         let &first = origins.first()?;
         // operations that share their inputs with the first origin stand or fall together
         let peers: Vec<usize> = (0..graph.parents.len())
@@ -299,7 +305,11 @@ impl Known {
             return None;
         }
         let level = peers.iter().filter_map(|&i| noisy(i)).fold(0.0, f64::max);
-        Some((level, scene.pairs[first].key.to_string()))
+        // what lies between was not dumped: a fault in every layer would look the same
+        if level > ALONE && graph.skipped[first].len() >= WHOLE_BLOCK {
+            return None;
+        }
+        Some((level, first))
     }
 
     fn note(&mut self, id: &str, message: String, key: String) {
