@@ -453,12 +453,12 @@ pub fn judge_statistics(
     for (name, a, b, scale) in pairs {
         let (Some(a), Some(b)) = (a, b) else { continue };
         any = true;
-        let apart = format!("{name} {} against {}", short(a.value), short(b.value));
+        let apart = || format!("{name} {} against {}", short(a.value), short(b.value));
         if is_mismatch(a.value, b.value) {
             return Finding::Settled {
                 diverged: true,
                 error: f64::INFINITY,
-                reason: apart,
+                reason: apart(),
             };
         }
         if let Some(t) = element {
@@ -468,7 +468,8 @@ pub fn judge_statistics(
                     diverged: true,
                     error: excess(a, b, scale, name),
                     reason: format!(
-                        "{apart} exceeds atol {} + rtol {}·|r| and the printed precision",
+                        "{} exceeds atol {} + rtol {}·|r| and the printed precision",
+                        apart(),
                         short(t.atol),
                         short(t.rtol)
                     ),
@@ -478,7 +479,7 @@ pub fn judge_statistics(
         let e = excess(a, b, scale, name);
         if e > worst {
             worst = e;
-            reason = format!("{apart}: relative difference");
+            reason = format!("{}: relative difference", apart());
         }
     }
     if !any {

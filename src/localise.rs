@@ -12,11 +12,12 @@ const ROTATED: f64 = 2.5;
 /// Over all stages, noise does not exceed this many times the noise of a single one.
 const TOTAL_GROWTH: f64 = 64.0;
 
-/// Noise beyond the types' own is what the neighbours show: it does not grow to the size of the values themselves, and what
-/// is along the values (a factor, a tensor of zeros) is within this times what entered.
-const COARSE: f64 = 1.5;
+/// Noise beyond the types' own does not grow to the size of the values themselves.
 const LARGEST: f64 = 0.5;
+/// A difference with a larger |cos| to the reference is along the values: a factor, a tensor of zeros.
 const BIASED: f64 = 0.85;
+/// What is along the values is within this times the noise of its neighbours.
+const COARSE: f64 = 1.5;
 
 /// What heals and exceeds its bound by less than this factor was noise: a wrong dump is wrong altogether.
 const BARELY: f64 = 2.0;

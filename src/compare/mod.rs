@@ -26,6 +26,8 @@ pub mod summarise;
 mod wide;
 mod work;
 
+pub use order::permutations;
+
 use crate::dtype::DType;
 use crate::dump::{ReadError, Tensor};
 use crate::simd::Isa;

@@ -270,7 +270,8 @@ impl Known {
         any
     }
 
-    /// The noise level, and where it begins, when all first origins look like rounding of a coarser arithmetic and nothing explains them.
+    /// The noise level, and where it begins, when all first origins look like rounding of a coarser arithmetic and nothing
+    /// explains them.
     fn shared_noise(
         &self,
         scene: &Scene<'_>,

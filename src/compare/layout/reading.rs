@@ -1,6 +1,7 @@
 //! The ways in which one shape can be read as another.
 
 use super::remark;
+use crate::compare::permutations;
 use crate::dump::Remark;
 use crate::name::Stage;
 use std::collections::BTreeSet;
@@ -16,10 +17,14 @@ pub struct Reading {
 
 impl Reading {
     pub fn whole(shape: &[usize]) -> Self {
+        Reading::permuted((0..shape.len()).collect(), shape)
+    }
+
+    fn permuted(axes: Vec<usize>, shape: &[usize]) -> Self {
         Reading {
-            axes: (0..shape.len()).collect(),
-            start: vec![0; shape.len()],
-            shape: shape.to_vec(),
+            start: vec![0; axes.len()],
+            shape: axes.iter().map(|&a| shape[a]).collect(),
+            axes,
         }
     }
 
@@ -93,12 +98,7 @@ pub fn readings(r: &[usize], c: &[usize], stage: Option<Stage>) -> Vec<Choice> {
         }
         if c.len() <= 5 {
             for axes in permutations(c.len()) {
-                let shape: Vec<usize> = axes.iter().map(|&a| c[a]).collect();
-                let reading = Reading {
-                    start: vec![0; c.len()],
-                    axes,
-                    shape,
-                };
+                let reading = Reading::permuted(axes, c);
                 if reading.is_permuted() && refines(&reading.shape, r) {
                     out.push(Choice {
                         reference: Reading::whole(r),
@@ -111,12 +111,7 @@ pub fn readings(r: &[usize], c: &[usize], stage: Option<Stage>) -> Vec<Choice> {
         // the reference's axes are the finer ones: permute them instead, and read the candidate as it is
         if r.len() <= 5 && r.len() > c.len() {
             for axes in permutations(r.len()) {
-                let shape: Vec<usize> = axes.iter().map(|&a| r[a]).collect();
-                let reading = Reading {
-                    start: vec![0; r.len()],
-                    axes,
-                    shape,
-                };
+                let reading = Reading::permuted(axes, r);
                 if reading.is_permuted() && refines(&reading.shape, c) {
                     out.push(Choice {
                         reference: reading,
@@ -229,20 +224,4 @@ fn refines(fine: &[usize], coarse: &[usize]) -> bool {
             .collect()
     };
     bounds(coarse).is_subset(&bounds(fine))
-}
-
-fn permutations(n: usize) -> Vec<Vec<usize>> {
-    let mut out = vec![vec![]];
-    for _ in 0..n {
-        out = out
-            .into_iter()
-            .flat_map(|p: Vec<usize>| {
-                (0..n)
-                    .filter(|a| !p.contains(a))
-                    .map(|a| [p.clone(), vec![a]].concat())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-    }
-    out
 }

@@ -4,6 +4,7 @@
 
 use super::matching::{Matching, columns};
 use super::{Case, EXPLAINS, Relation, features, undone};
+use crate::compare::permutations;
 use crate::diagnose::dot::{Sums, sums};
 use crate::diagnose::{Array, Suspicion};
 use crate::dump::unravel;
@@ -13,6 +14,8 @@ pub struct Permute;
 
 /// Elements looked at before a whole tensor is put into another order.
 const SAMPLE: usize = 1024;
+/// Orders of more axes are not searched.
+const MOST_AXES: usize = 4;
 
 impl Relation for Permute {
     fn id(&self) -> &'static str {
@@ -40,10 +43,13 @@ fn axes(case: &Case<'_>) -> Vec<Suspicion> {
     let (r, c) = case.visible();
     let shape = &r.shape;
     let n = shape.len();
+    if n > MOST_AXES {
+        return Vec::new();
+    }
     let before = c.distance(&r);
     let mut seen: Vec<Vec<usize>> = vec![squeezed(&(0..n).collect::<Vec<_>>(), shape)];
     let mut found = Vec::new();
-    for order in orders(n) {
+    for order in permutations(n) {
         let moved = squeezed(&order, shape);
         if seen.contains(&moved) {
             continue;
@@ -127,25 +133,6 @@ fn axes_name(case: &Case<'_>, order: &[usize]) -> (&'static str, String) {
 /// Axes of length 1 say nothing about an order.
 fn squeezed(order: &[usize], shape: &[usize]) -> Vec<usize> {
     order.iter().copied().filter(|&a| shape[a] != 1).collect()
-}
-
-fn orders(n: usize) -> Vec<Vec<usize>> {
-    if n > 4 {
-        return Vec::new();
-    }
-    let mut out = vec![Vec::new()];
-    for _ in 0..n {
-        out = out
-            .into_iter()
-            .flat_map(|head: Vec<usize>| {
-                (0..n)
-                    .filter(|a| !head.contains(a))
-                    .map(|a| [&head[..], &[a]].concat())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-    }
-    out
 }
 
 fn error_over(pairs: impl Iterator<Item = (f64, f64)>) -> f64 {

@@ -233,16 +233,16 @@ fn long_files_stay_on_disk() {
     let body: String = (0..n)
         .map(|i| format!("{:.8e}\n", f64::from(i) * 0.37 - 9000.0))
         .collect();
+    let written = || {
+        let opened = Numbers.open(&path, &Hints::default());
+        opened.unwrap().tensors.remove(0)
+    };
     for (head, shape) in [
         ("", vec![n as usize]),
         ("shape: 2 100000\n", vec![2, 100_000]),
     ] {
         std::fs::write(&path, format!("{head}{body}")).unwrap();
-        let t = Numbers
-            .open(&path, &Hints::default())
-            .unwrap()
-            .tensors
-            .remove(0);
+        let t = written();
         assert_eq!(t.info.shape(), shape);
         let Payload::Stream(s) = &t.payload else {
             panic!()
@@ -257,11 +257,7 @@ fn long_files_stay_on_disk() {
         assert!(found.eq(body.lines().map(|l| l.parse::<f64>().unwrap())));
     }
     std::fs::write(&path, format!("shape: 2 100001\n{body}")).unwrap();
-    let t = Numbers
-        .open(&path, &Hints::default())
-        .unwrap()
-        .tensors
-        .remove(0);
+    let t = written();
     let Payload::Stream(s) = &t.payload else {
         panic!()
     };
