@@ -32,6 +32,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "As many layers on both sides, numbered from 0 on one and from 1 on the other. They are paired by number, so every layer would stand against its neighbour if both sides mean the same ones: let both count from 0.",
     ),
     (
+        "lines_not_read",
+        "A text has lines with several numbers that no tensor was read from; the note shows the first. Print a name with a sign before the values (`q_proj: 0.5 0.25 …`) or the whole tensor, and those lines take part too.",
+    ),
+    (
         "log_cut_off",
         "A log ends in the middle of a print: what stands before the cut was compared.",
     ),
@@ -62,6 +66,10 @@ pub const NOTES: &[(&str, &str)] = &[
     (
         "paired_by_words",
         "Names that differ were paired because what is left of them is alike and no other partner fits; --map makes it certain.",
+    ),
+    (
+        "part_without_place",
+        "Only the first or last values of a tensor, or a slice of it, are printed and no line gives its shape. They are compared as a tensor of their own, what is not printed is not compared: print the shape too, or dump the whole tensor.",
     ),
     (
         "partial_tensors",

@@ -72,7 +72,7 @@ pub fn rounded(token: &[u8]) -> Option<Rounded> {
 }
 
 /// Gathers the digits of many values of one tensor.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Precision {
     decimals: Option<(i32, i32)>,
     significant: i32,

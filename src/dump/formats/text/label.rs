@@ -7,13 +7,110 @@ const LEVELS: &[&str] = &[
     "debug", "info", "warning", "warn", "error", "trace", "dbg", "inf", "wrn", "err",
 ];
 
+/// Words that say that values follow, not whose.
+const GENERIC: &[&str] = &[
+    "tensor", "tensors", "value", "values", "vals", "data", "element", "elements", "array",
+];
+/// Words that count what a tensor belongs to: `[layer 0] q_proj`.
+const COUNTED: &[&str] = &["layer", "block", "blk", "decoder", "encoder", "expert"];
+
+/// What the text before a tensor says about it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    pub name: Option<String>,
+    pub shape: Option<Vec<usize>>,
+    pub part: Part,
+}
+
+/// How much of the tensor follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Part {
+    #[default]
+    Whole,
+    /// `q_proj first 5:`
+    First,
+    /// `q_proj last 5:`
+    Last,
+    /// `q_proj[0, 0, :5]`
+    Slice,
+}
+
+impl Label {
+    /// Takes apart what stands before a tensor, or in a line above it.
+    pub fn of(text: &str) -> Label {
+        let mut header = Header::default();
+        header.read(text.trim_end_matches([':', '=', ' ']).as_bytes());
+        let lower = text.to_ascii_lowercase();
+        let mut cut = text.len();
+        for word in ["torch.size", "shape", "size", "dims", "dtype"] {
+            if let Some(at) = lower.find(word) {
+                let starts = !lower[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                if starts {
+                    cut = cut.min(at);
+                }
+            }
+        }
+        // `q_proj (1, 24, 256)`, `q_proj [1, 24, 256]`
+        let mut found = header.shape;
+        for open in ['(', '['] {
+            if let Some(at) = text[..cut].find(open)
+                && found.is_none()
+                && let Some((dims, _)) = shape(&text[at..])
+                && !dims.is_empty()
+                && text[..at].ends_with(' ')
+            {
+                (cut, found) = (at, Some(dims));
+            }
+        }
+        let (whose, part) = part(&text[..cut]);
+        let whose = whose.trim_end().trim_end_matches(['.', ' ', '-', ',']);
+        Label {
+            name: name(whose),
+            shape: found,
+            part,
+        }
+    }
+}
+
 /// The name in the text before a tensor (`2024-01-01 INFO [rank0]: layer 0 q_proj = ` says `rank0/layer_0_q_proj`);
 /// `None` when there is none.
-pub fn label(text: &str) -> Option<String> {
+fn name(text: &str) -> Option<String> {
+    let all = text;
     let text = text
         .trim()
         .trim_end_matches([':', '=', '>', '-', ' ', ',', '|', '(', '{', '[']);
+    // `(tensor 'q_proj')`
+    let text = match text.strip_prefix('(').and_then(|t| t.strip_suffix(')')) {
+        Some(inner) => inner,
+        None => text,
+    };
+    let name = match quoted(text) {
+        Some(name) => name.split_whitespace().collect::<Vec<_>>().join("_"),
+        None => words(text),
+    };
+    if !name.chars().any(char::is_alphabetic) {
+        return None;
+    }
+    Some(match rank(all) {
+        Some(rank) if !name.to_ascii_lowercase().contains("rank") => format!("rank{rank}/{name}"),
+        _ => name,
+    })
+}
+
+/// What stands in quotes at the end: a key of a dictionary.
+fn quoted(text: &str) -> Option<&str> {
+    let quote = text
+        .chars()
+        .next_back()
+        .filter(|c| matches!(c, '\'' | '"'))?;
+    let inner = text.strip_suffix(quote)?;
+    Some(&inner[inner.rfind(quote)? + 1..])
+}
+
+/// The last words that belong to a name.
+fn words(text: &str) -> String {
     let mut words = Vec::new();
+    let mut before = text;
     for word in text.split_whitespace().rev() {
         let bare = word.trim_matches(['\'', '"', '`']);
         let bare = bare.strip_prefix("**").unwrap_or(bare);
@@ -32,21 +129,80 @@ pub fn label(text: &str) -> Option<String> {
         {
             break;
         }
+        before = &text[..word.as_ptr() as usize - text.as_ptr() as usize];
         words.push(bare);
     }
+    let generic = |w: &&str| GENERIC.contains(&w.to_ascii_lowercase().as_str());
+    let from = words.iter().take_while(|w| generic(w)).count();
+    let mut words = words.split_off(from);
     // A number alone is a time stamp or a line number.
     while words.last().is_some_and(|w| w.parse::<f64>().is_ok()) {
         words.pop();
     }
-    words.reverse();
-    let name = words.join("_");
-    if !name.chars().any(char::is_alphabetic) {
-        return None;
+    if !words.is_empty() {
+        words.extend(counted(before).into_iter().flatten());
     }
-    Some(match rank(text) {
-        Some(rank) if !name.to_ascii_lowercase().contains("rank") => format!("rank{rank}/{name}"),
-        _ => name,
-    })
+    words.reverse();
+    words.join("_")
+}
+
+/// `layer` and `0` of `… [layer 0]`, the last word first.
+fn counted(text: &str) -> Option<[&str; 2]> {
+    let inner = text.trim_end().trim_end_matches(':').strip_suffix(']')?;
+    let mut words = inner[inner.rfind('[')? + 1..].split([' ', '=', ':', '_']);
+    let (word, number) = (words.next()?, words.next()?);
+    let counts = COUNTED.contains(&word.to_ascii_lowercase().as_str())
+        && number.bytes().all(|b| b.is_ascii_digit())
+        && words.next().is_none();
+    counts.then_some([number, word])
+}
+
+/// Without the words that say how much of the tensor follows.
+fn part(text: &str) -> (&str, Part) {
+    let lower = text.to_ascii_lowercase();
+    for (word, part) in [("first ", Part::First), ("last ", Part::Last)] {
+        for (at, _) in lower.match_indices(word) {
+            let alone = !lower[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            if alone && lower[at + word.len()..].starts_with(|c: char| c.is_ascii_digit()) {
+                // `first 5 values of q_proj`
+                let behind = lower[at..].find(" of ").map(|n| &text[at + n + 4..]);
+                let before = text[..at].trim_end_matches(['(', ' ', '-', ':']);
+                return (behind.unwrap_or(before), part);
+            }
+        }
+    }
+    let end = text.trim_end_matches([':', '=', '>', ' ']);
+    if let Some(inner) = end.strip_suffix(']')
+        && let Some(open) = inner.rfind('[')
+        && open > 0
+    {
+        let index = &inner[open + 1..];
+        let slice = index.contains([':', ',']) || index.contains("..");
+        let characters = |c: char| c.is_ascii_digit() || matches!(c, ':' | ',' | '.' | '-' | ' ');
+        if slice && index.chars().all(characters) && !inner[..open].ends_with(' ') {
+            return (&text[..open], Part::Slice);
+        }
+    }
+    (text, Part::Whole)
+}
+
+/// `line` without what a logger puts before each line, which is known from the text before the tensor in its first line:
+/// the same but for the digits.
+pub fn behind_prefix<'a>(first: &str, line: &'a str) -> &'a str {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let (mut first, mut rest) = (first, line);
+    while let (Some(a), Some(b)) = (first.chars().next(), rest.chars().next()) {
+        let (na, nb) = (digits(first), digits(rest));
+        let (na, nb) = match (na, nb) {
+            (0, 0) if a == b => (a.len_utf8(), b.len_utf8()),
+            (1.., 1..) => (na, nb),
+            _ => break,
+        };
+        (first, rest) = (&first[na..], &rest[nb..]);
+    }
+    let prefix = &line[..line.len() - rest.len()];
+    let telling = prefix.contains(|c: char| c.is_alphabetic() || matches!(c, ':' | '|'));
+    if telling { rest } else { line }
 }
 
 /// Words for the shape of a tensor.
@@ -119,38 +275,6 @@ pub fn number_behind(text: &str, word: &str) -> Option<u64> {
     None
 }
 
-/// Text before a tensor, taken apart: the name, and the shape where it is said there too.
-pub fn label_and_shape(text: &str) -> (Option<String>, Option<Vec<usize>>) {
-    let mut header = Header::default();
-    header.read(text.trim_end_matches([':', '=', ' ']).as_bytes());
-    let lower = text.to_ascii_lowercase();
-    let mut cut = text.len();
-    for word in ["torch.size", "shape", "size", "dims", "dtype"] {
-        if let Some(at) = lower.find(word) {
-            let starts = !lower[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
-            if starts {
-                cut = cut.min(at);
-            }
-        }
-    }
-    // `q_proj (1, 24, 256)`, `q_proj [1, 24, 256]`
-    let mut found = header.shape;
-    for open in ['(', '['] {
-        if let Some(at) = text[..cut].find(open)
-            && found.is_none()
-            && let Some((dims, _)) = shape(&text[at..])
-            && !dims.is_empty()
-            && text[..at].ends_with(' ')
-        {
-            (cut, found) = (at, Some(dims));
-        }
-    }
-    let name = text[..cut]
-        .trim_end()
-        .trim_end_matches(['.', ' ', '-', ',']);
-    (label(name), found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,13 +296,16 @@ mod tests {
             ("12:00:01 3", None),
             ("", None),
         ] {
-            assert_eq!(label(text).as_deref(), name, "{text}");
+            assert_eq!(Label::of(text).name.as_deref(), name, "{text}");
         }
     }
 
     #[test]
     fn shapes_stand_beside_names() {
-        let shaped = |text| label_and_shape(text);
+        let shaped = |text| {
+            let label = Label::of(text);
+            (label.name, label.shape)
+        };
         let q = Some("q_proj".to_owned());
         assert_eq!(
             shaped("q_proj torch.Size([1, 2]): "),

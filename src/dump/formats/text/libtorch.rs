@@ -35,11 +35,21 @@ pub struct Printed {
     pub half_units: (f64, f64),
 }
 
+/// Rows of equal length that no last line explains.
+#[derive(Debug, PartialEq)]
+pub struct Plain {
+    /// Row-major.
+    pub values: Vec<f64>,
+    pub columns: usize,
+    pub precision: Precision,
+}
+
 /// What a line meant.
 #[derive(Debug, PartialEq)]
 pub enum Taken {
     Yes,
-    No,
+    /// It ends the rows above, which may be a tensor nevertheless.
+    No(Option<Plain>),
     Done(Printed),
     /// The lines above do not fill the shape of the last line.
     Misfit {
@@ -56,7 +66,7 @@ impl Rows {
             return rows.finish(dtype, shape);
         }
         if body.is_empty() {
-            return Taken::No;
+            return Taken::No(None);
         }
         if let Some(index) = block(body) {
             self.matrices.push(Matrix {
@@ -98,10 +108,7 @@ impl Rows {
                     precision.see(word);
                     row.push(value);
                 }
-                _ => {
-                    *self = Rows::default();
-                    return Taken::No;
-                }
+                _ => return Taken::No(std::mem::take(self).plain()),
             }
         }
         // A log full of numbers is no print that grows without end.
@@ -121,6 +128,20 @@ impl Rows {
         }
         let last = self.matrices.len() - 1;
         &mut self.matrices[last]
+    }
+
+    /// The rows alone, where they are a matrix with fractions.
+    pub fn plain(mut self) -> Option<Plain> {
+        let matrix = self.matrices.pop().filter(|m| m.index.is_empty())?;
+        let columns = matrix.rows.first()?.len();
+        let even = matrix.rows.iter().all(|row| row.len() == columns);
+        let fractions = matrix.rows.iter().flatten().any(|v| v.fract() != 0.0);
+        let alone = self.matrices.is_empty() && matrix.factor == 1.0;
+        (alone && even && fractions).then(|| Plain {
+            values: matrix.rows.into_iter().flatten().collect(),
+            columns,
+            precision: matrix.precision,
+        })
     }
 
     fn finish(self, dtype: DType, shape: Vec<usize>) -> Taken {
@@ -220,7 +241,7 @@ mod tests {
 
     fn print(text: &str) -> Taken {
         let mut rows = Rows::default();
-        let mut last = Taken::No;
+        let mut last = Taken::No(None);
         for line in text.lines() {
             last = rows.line(line);
         }
@@ -269,7 +290,7 @@ mod tests {
                 found: 2
             }
         );
-        assert_eq!(print("some words"), Taken::No);
+        assert_eq!(print("some words"), Taken::No(None));
         assert_eq!(trailer("[ 1, 2 ]"), None);
     }
 }

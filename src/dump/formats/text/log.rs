@@ -5,15 +5,22 @@ use super::elements::Elements;
 use super::found::{self, Entry, Found, info, payload, printed};
 use super::ggml::{self, Block};
 use super::header::Header;
-use super::label::{self, label_and_shape};
-use super::libtorch::{self, Rows};
-use super::print::{self, Print, Style, Taken};
+use super::label::{self, Label};
+use super::libtorch::Rows;
+use super::print::{self, Style};
 use super::source::{Encoding, LineReader, reader};
 use super::summary::{statistics, summary};
+use super::unread::Unread;
 use crate::dtype::DType;
-use crate::dump::{Format, Hints, Opened, Partial, Printed, PrintedStats, ReadError, Remark};
+use crate::dump::{Format, Hints, Opened, Printed, PrintedStats, ReadError, Remark};
+use prints::Pending;
 use std::collections::HashMap;
 use std::path::Path;
+
+mod prints;
+mod rows;
+#[cfg(test)]
+mod tests;
 
 /// Any text: what llama.cpp, Python and C++ print, summary lines, `name[i] = value`. Text without tensors gives none.
 pub struct Log;
@@ -60,6 +67,9 @@ struct Reader<'a> {
     /// Steps of summary lines so far, per tag and rank.
     steps: HashMap<(String, Option<u64>), u64>,
     context: Context,
+    /// Tensors of which some values are printed, at places that nothing tells.
+    parts: Vec<String>,
+    unread: Unread,
     /// Sums of prints with gaps that are the sums of what was printed, and of those that are not.
     partial_sums: (u64, u64),
 }
@@ -71,15 +81,6 @@ struct Context {
     shape: Option<Vec<usize>>,
     /// No line with words came before.
     clean: bool,
-}
-
-/// A printed tensor whose lines are arriving, or whose shape may stand in the next line.
-struct Pending {
-    line: u64,
-    name: Option<String>,
-    print: Print,
-    /// The tensor may be all that the file holds.
-    alone: bool,
 }
 
 /// Tells apart the evaluations of one graph: each starts with the same tensor.
@@ -117,6 +118,8 @@ impl<'a> Reader<'a> {
                 clean: true,
                 ..Context::default()
             },
+            parts: Vec::new(),
+            unread: Unread::default(),
             partial_sums: (0, 0),
         }
     }
@@ -145,6 +148,9 @@ impl<'a> Reader<'a> {
         if self.print.is_some() && self.continue_print(line, ended) {
             return;
         }
+        if self.row(line) {
+            return;
+        }
         if let Some(s) = summary(line) {
             self.summary(s);
             return;
@@ -161,15 +167,13 @@ impl<'a> Reader<'a> {
             }
         }
         let entries = self.found.entries.len() as u64;
-        if self.start_print(line, ended)
-            || self.row(line)
-            || self.elements.line(line, entries, &self.context.shape)
-        {
+        if self.start_print(line, ended) || self.elements.line(line, entries, &self.context.shape) {
             return;
         }
         if let Some((name, header)) = statistics(line) {
             self.statistics(name, header);
-        } else {
+        } else if !self.labelled_row(line) {
+            self.unread.see(number, line);
             self.remember(line);
         }
     }
@@ -178,11 +182,14 @@ impl<'a> Reader<'a> {
         let cut = self.block.as_ref().map(|(_, b)| b.header.name.clone());
         self.end_block();
         self.end_print();
+        self.end_rows();
         if let Some(name) = cut
             && self.found.notes.is_empty()
         {
             self.note_cut(&name);
         }
+        self.found.notes.extend(self.unread.note(self.path));
+        self.note_parts();
         // llama.cpp summed only what it printed before it summed the whole tensor.
         if self.partial_sums.0 > 0 && self.partial_sums.1 == 0 {
             for e in &mut self.found.entries {
@@ -280,168 +287,19 @@ impl<'a> Reader<'a> {
         });
     }
 
-    fn start_print(&mut self, line: &str, ended: bool) -> bool {
-        let Some((style, before, at)) = print::start(line) else {
-            return false;
-        };
-        // The end of a C++ print has brackets too.
-        if libtorch::trailer(line.trim()).is_some() {
-            return false;
-        }
-        let (name, shape) = label_and_shape(before);
-        let mut print = Print::new(style);
-        print.shape = shape.or_else(|| self.context.shape.take());
-        let alone = name.is_none() && self.context.clean;
-        let name = name.or_else(|| self.context.name.take());
-        if name.is_none() && !alone && style == Style::Bare {
-            return false;
-        }
-        match print.line(&line[at..], ended) {
-            Taken::Never => return false,
-            Taken::Fault(fault) if name.is_some() || alone => {
-                let name = name.unwrap_or_else(|| stem(self.path));
-                self.found.refuse(self.path, self.number, &name, &fault);
-            }
-            Taken::Fault(_) => return false,
-            Taken::More | Taken::Done => {
-                self.end_print();
-                self.print = Some(Pending {
-                    line: self.number,
-                    name,
-                    print,
-                    alone,
-                });
-            }
-        }
-        self.context = Context::default();
-        true
-    }
-
-    /// A few whole numbers under another name than the shape above, which they do not fill: `[4, 2]` after
-    /// `k_proj shape: [1, 12, 32]`.
-    fn is_of_another(&self, before: &str, list: &str) -> bool {
-        let (Some(shape), Some(above), Some(count)) = (
-            &self.context.shape,
-            &self.context.name,
-            label::whole_numbers(list),
-        ) else {
-            return false;
-        };
-        let fills = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)) == Some(count);
-        let (name, own) = label_and_shape(before);
-        own.is_none() && !fills && name.is_some_and(|name| name != *above)
-    }
-
-    /// Gives a line to the open print; `false` when it does not belong there.
-    fn continue_print(&mut self, line: &str, ended: bool) -> bool {
-        let Some(mut pending) = self.print.take() else {
-            return false;
-        };
-        if pending.print.is_done() {
-            if pending.print.trailer(line) {
-                self.print = Some(pending);
-                self.end_print();
-                return true;
-            }
-            if line.trim().is_empty() {
-                self.print = Some(pending);
-                return true;
-            }
-            let mut header = Header::default();
-            if pending.print.lacks_shape() && header.read(line.as_bytes()) && header.shape.is_some()
-            {
-                pending.print.shape = header.shape;
-                self.print = Some(pending);
-                self.end_print();
-                return true;
-            }
-            self.print = Some(pending);
-            self.end_print();
-            return false;
-        }
-        match pending.print.line(line, ended) {
-            Taken::More | Taken::Done => {
-                self.print = Some(pending);
-                true
-            }
-            Taken::Never => false,
-            Taken::Fault(fault) => {
-                let name = pending.name.unwrap_or_else(|| stem(self.path));
-                self.found.refuse(self.path, pending.line, &name, &fault);
-                true
-            }
-        }
-    }
-
-    fn end_print(&mut self) {
-        let Some(pending) = self.print.take() else {
-            return;
-        };
-        let print = pending.print;
-        let name = pending.name.unwrap_or_else(|| stem(self.path));
-        if !print.is_telling() && !pending.alone {
+    fn note_parts(&mut self) {
+        if self.parts.is_empty() {
             return;
         }
-        let dtype = print.dtype();
-        let placed = print.nest().place(print.shape.as_deref());
-        let placed = placed.and_then(|(shape, partial)| Ok((info(dtype, shape)?, partial)));
-        match placed {
-            Ok((info, partial)) => {
-                if !print.is_done() {
-                    self.note_cut(&name);
-                }
-                self.found.entries.push(Entry {
-                    evaluation: None,
-                    name,
-                    member: None,
-                    payload: payload(&info, partial),
-                    info,
-                    printed: printed(&print.precision, PrintedStats::default()),
-                });
-            }
-            Err(fault) => self.found.refuse(self.path, pending.line, &name, &fault),
-        }
-    }
-
-    /// Rows of a C++ print.
-    fn row(&mut self, line: &str) -> bool {
-        match self.rows.line(line) {
-            libtorch::Taken::No => false,
-            libtorch::Taken::Yes => true,
-            libtorch::Taken::Done(p) => {
-                let name = self.context.name.take().unwrap_or_else(|| stem(self.path));
-                if let Ok(info) = info(p.dtype, p.shape) {
-                    let partial = Partial {
-                        positions: (0..p.values.len() as u64).collect(),
-                        values: p.values,
-                    };
-                    self.found.entries.push(Entry {
-                        evaluation: None,
-                        name,
-                        member: None,
-                        payload: payload(&info, partial),
-                        info,
-                        printed: Printed {
-                            half_unit_abs: p.half_units.0,
-                            half_unit_rel: p.half_units.1,
-                            stats: None,
-                        },
-                    });
-                }
-                self.context = Context::default();
-                true
-            }
-            libtorch::Taken::Misfit { shape, found } => {
-                let name = self.context.name.take().unwrap_or_else(|| stem(self.path));
-                let fault = super::nest::Fault::Shape {
-                    shape,
-                    found: vec![found],
-                };
-                self.found.refuse(self.path, self.number, &name, &fault);
-                self.context = Context::default();
-                true
-            }
-        }
+        self.found.notes.push(Remark {
+            id: "part_without_place",
+            message: format!(
+                "{}: only some values of {} are printed, and no shape to place them; they are compared as a tensor of their own",
+                self.path.display(),
+                self.parts[0]
+            ),
+            tensors: std::mem::take(&mut self.parts),
+        });
     }
 
     fn summary(&mut self, s: super::summary::Summary) {
@@ -473,7 +331,8 @@ impl<'a> Reader<'a> {
         if text.is_empty() {
             return;
         }
-        let (name, shape) = label_and_shape(text.trim_start_matches(['#', '=', '-', '*', ' ']));
+        let Label { name, shape, .. } =
+            Label::of(text.trim_start_matches(['#', '=', '-', '*', ' ']));
         let heading = text.ends_with(':') || text.split_whitespace().count() <= 3;
         if shape.is_some() {
             self.context.shape = shape;

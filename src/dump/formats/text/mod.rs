@@ -25,6 +25,7 @@ mod source;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod unread;
 
 pub use log::Log;
 pub use numbers::Numbers;

@@ -42,6 +42,8 @@ pub enum Fault {
     },
     /// Brackets still open or closed too often.
     Brackets,
+    /// Another line stands inside the print.
+    Broken { line: u64 },
 }
 
 impl std::fmt::Display for Fault {
@@ -57,6 +59,7 @@ impl std::fmt::Display for Fault {
                 write!(f, "the shape says {shape:?}, the print holds {found:?}")
             }
             Fault::Brackets => write!(f, "the brackets do not match"),
+            Fault::Broken { line } => write!(f, "line {line} stands inside the printed tensor"),
         }
     }
 }

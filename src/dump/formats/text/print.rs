@@ -31,6 +31,8 @@ pub struct Print {
     tail: String,
     bools: bool,
     fractions: bool,
+    /// Bytes of the last line that stand behind the print.
+    pub behind: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,20 +77,60 @@ pub fn start(line: &str) -> Option<(Style, &str, usize)> {
             return Some((style, before, at + word.len()));
         }
     }
-    let at = line.find('[')?;
-    let (before, body) = line.split_at(at);
-    let label = before.trim_end();
-    let labelled = label.is_empty() || label.ends_with([':', '=', '>']);
+    line.match_indices('[').find_map(|(at, _)| {
+        let (before, body) = line.split_at(at);
+        (is_labelled(before, body) && is_list(body)).then_some((Style::Bare, before, at))
+    })
+}
+
+/// Whether a list of numbers starts here, and no time, counter or word in brackets: `[12:30:00]`, `[1/5]`, `[3] q_proj`.
+fn is_list(body: &str) -> bool {
     let inner = body.trim_start_matches(['[', ' ']);
     let starts = inner.is_empty()
         || number(inner.as_bytes()).is_some_and(|(_, used)| {
-            // Not `[12:30:00]`, `[1/5]`, `[3]`.
             let rest = inner[used..].trim_start();
             rest.is_empty()
                 || rest.starts_with([',', '.', '-', ']'])
                 || rest.starts_with(|c: char| c.is_ascii_digit())
         });
-    (labelled && starts).then_some((Style::Bare, before, at))
+    starts && behind(body).is_none_or(|rest| is_end(rest.trim().as_bytes()))
+}
+
+/// What may stand behind a list that is a tensor: nothing, or the next key of a dictionary.
+fn is_end(rest: &[u8]) -> bool {
+    let next = rest.strip_prefix(b",").map(<[u8]>::trim_ascii_start);
+    matches!(rest, b"" | b"," | b")" | b"}" | b"]")
+        || next.is_some_and(|r| r.starts_with(b"'") || r.starts_with(b"\""))
+}
+
+/// The text behind the brackets that open `body`, where they are closed in it.
+fn behind(body: &str) -> Option<&str> {
+    let mut depth = 0;
+    for (at, b) in body.bytes().enumerate() {
+        match b {
+            b'[' => depth += 1,
+            b']' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(&body[at + 1..]);
+        }
+    }
+    None
+}
+
+/// A sign or nothing stands before a list; or a name alone where the list can be nothing but values.
+fn is_labelled(before: &str, body: &str) -> bool {
+    let label = before.trim_end();
+    if label.is_empty() || label.ends_with([':', '=', '>']) {
+        return true;
+    }
+    let name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '/');
+    let fraction = body
+        .split([',', ' ', '[', ']'])
+        .find(|w| !w.is_empty())
+        .is_some_and(|w| w.contains('.') && number(w.as_bytes()).is_some_and(|n| n.1 == w.len()));
+    before.ends_with(' ') && label.chars().all(name) && fraction
 }
 
 impl Print {
@@ -103,6 +145,7 @@ impl Print {
             tail: String::new(),
             bools: false,
             fractions: false,
+            behind: 0,
         }
     }
 
@@ -134,9 +177,10 @@ impl Print {
                     1
                 }
                 Part::Done => {
-                    let rest = text.trim_ascii();
                     // Words behind bare brackets: a list in a sentence.
-                    let sentence = self.style == Style::Bare && !matches!(rest, b"" | b"," | b")");
+                    let rest = text.trim_ascii();
+                    let sentence = self.style == Style::Bare && !is_end(rest);
+                    self.behind = text.len();
                     return if sentence { Taken::Never } else { Taken::Done };
                 }
             };

@@ -2,7 +2,7 @@
 
 use super::digits::rounded;
 use super::header::{Header, read_stats};
-use super::label::{label_and_shape, number_behind, rank};
+use super::label::{Label, number_behind, rank};
 use crate::dump::PrintedStats;
 
 /// One `…_SUMMARY:` line.
@@ -115,11 +115,11 @@ pub fn statistics(line: &str) -> Option<(Option<String>, Header)> {
     if figures.iter().flatten().count() < 2 || (s.mean.is_none() && s.min.is_none()) {
         return None;
     }
-    let (name, shape) = label_and_shape(&line[..first]);
+    let label = Label::of(&line[..first]);
     if header.shape.is_none() {
-        header.shape = shape;
+        header.shape = label.shape;
     }
-    Some((name, header))
+    Some((label.name, header))
 }
 
 const KEYS: &[&str] = &[
