@@ -12,6 +12,7 @@ use crate::threads;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a file that are read first.
@@ -107,7 +108,7 @@ fn open_folder(root: &Path, hints: &Hints) -> Result<Dump, ReadError> {
         ..Dump::default()
     };
     let mut files = Vec::new();
-    list(root, 0, &mut files, &mut dump)?;
+    list(root, &mut Vec::new(), &mut files, &mut dump)?;
     sort_naturally(root, &mut files);
     let manifests = Manifests::read(&files);
     make_room(files.len());
@@ -259,10 +260,37 @@ impl Start {
     }
 }
 
-/// Collects the files below `folder`; hidden ones, links in circles and unreadable folders are noted.
+/// Collects the files below `folder`; hidden ones, links in circles and unreadable folders are noted. `above` holds the
+/// device and inode of every folder that `folder` stands in.
 fn list(
     folder: &Path,
-    depth: usize,
+    above: &mut Vec<(u64, u64)>,
+    files: &mut Vec<PathBuf>,
+    dump: &mut Dump,
+) -> Result<(), ReadError> {
+    let io = |e| ReadError::io(folder, e);
+    let meta = fs::metadata(folder).map_err(io)?;
+    let own = (meta.dev(), meta.ino());
+    if above.contains(&own) {
+        dump.notes.push(Remark {
+            id: "link_loop",
+            message: format!(
+                "{}: a link to a folder that it stands in, left out",
+                folder.display()
+            ),
+            tensors: Vec::new(),
+        });
+        return Ok(());
+    }
+    above.push(own);
+    let listed = list_entries(folder, above, files, dump);
+    above.pop();
+    listed
+}
+
+fn list_entries(
+    folder: &Path,
+    above: &mut Vec<(u64, u64)>,
     files: &mut Vec<PathBuf>,
     dump: &mut Dump,
 ) -> Result<(), ReadError> {
@@ -283,10 +311,10 @@ fn list(
         };
         match kind {
             Ok(kind) if kind.is_dir() => {
-                if depth == MAX_FOLDERS {
+                if above.len() > MAX_FOLDERS {
                     let fact = format!("more than {MAX_FOLDERS} folders inside each other");
                     dump.unreadable.push(ReadError::unsupported(&path, fact));
-                } else if let Err(error) = list(&path, depth + 1, files, dump) {
+                } else if let Err(error) = list(&path, above, files, dump) {
                     dump.unreadable.push(error);
                 }
             }
@@ -411,6 +439,20 @@ mod tests {
             text.contains("cut.npy at byte") && text.contains("needs 8, found 5"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn links_to_a_folder_that_holds_them_are_left_out_with_a_note() {
+        let dir = folder(&[("sub/x.npy", &npy(&[1.0]))]);
+        for (to, link) in [(".", "a"), ("..", "sub/a"), ("..", "sub/b")] {
+            std::os::unix::fs::symlink(to, dir.path().join(link)).unwrap();
+        }
+        std::os::unix::fs::symlink("sub", dir.path().join("again")).unwrap();
+        let dump = open(dir.path(), &Hints::default()).unwrap();
+        assert_eq!(names(&dump), ["again/x", "sub/x"]);
+        assert!(dump.unreadable.is_empty(), "{:?}", dump.unreadable);
+        let ids: Vec<_> = dump.notes.iter().map(|n| n.id).collect();
+        assert_eq!(ids, ["link_loop"; 5]);
     }
 
     #[test]

@@ -36,6 +36,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "A text has lines with several numbers that no tensor was read from; the note shows the first. Print a name with a sign before the values (`q_proj: 0.5 0.25 …`) or the whole tensor, and those lines take part too.",
     ),
     (
+        "link_loop",
+        "A link in the folder leads to a folder that it stands in: what is there was read once, the link was left out.",
+    ),
+    (
         "log_cut_off",
         "A log ends in the middle of a print: what stands before the cut was compared.",
     ),
