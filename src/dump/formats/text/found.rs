@@ -22,6 +22,19 @@ pub struct Entry {
     pub printed: Printed,
 }
 
+impl Entry {
+    pub fn of(name: String, info: TensorInfo, partial: Partial, printed: Printed) -> Entry {
+        Entry {
+            evaluation: None,
+            name,
+            member: None,
+            payload: payload(&info, partial),
+            info,
+            printed,
+        }
+    }
+}
+
 /// What a log held, in its order.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -31,6 +44,11 @@ pub struct Found {
 }
 
 impl Found {
+    /// A tensor of which some or all elements are known.
+    pub fn push(&mut self, name: String, info: TensorInfo, partial: Partial, printed: Printed) {
+        self.entries.push(Entry::of(name, info, partial, printed));
+    }
+
     pub fn refuse(&mut self, path: &Path, line: u64, name: &str, fault: &Fault) {
         let error = ReadError::malformed(path, fault.to_string());
         self.unreadable.push(error.member(name).at_line(line));

@@ -216,14 +216,7 @@ impl<'a> Reader<'a> {
                         stats: None,
                     };
                     let at = (group.sequence as usize).min(self.found.entries.len());
-                    let entry = Entry {
-                        evaluation: None,
-                        name: group.name,
-                        member: None,
-                        payload: payload(&info, partial),
-                        info,
-                        printed,
-                    };
+                    let entry = Entry::of(group.name, info, partial, printed);
                     self.found.entries.insert(at, entry);
                 }
                 Err(fault) => self

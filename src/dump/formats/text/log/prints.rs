@@ -1,12 +1,12 @@
 //! Tensors printed in brackets, over several lines, several in one line, or a part of one.
 
-use super::super::found::{info, payload, printed};
+use super::super::found::{info, printed};
 use super::super::header::Header;
 use super::super::label::{self, Label, Part};
 use super::super::libtorch;
 use super::super::nest::Fault;
 use super::super::print::{self, Print, Style, Taken};
-use super::{Context, Entry, Reader, stem};
+use super::{Context, Reader, stem};
 use crate::dump::PrintedStats;
 
 /// A printed tensor whose lines are arriving, or whose shape may stand in the next line.
@@ -177,14 +177,8 @@ impl Reader<'_> {
                 if !print.is_done() {
                     self.note_cut(&name);
                 }
-                self.found.entries.push(Entry {
-                    evaluation: None,
-                    name,
-                    member: None,
-                    payload: payload(&info, partial),
-                    info,
-                    printed: printed(&print.precision, PrintedStats::default()),
-                });
+                let printed = printed(&print.precision, PrintedStats::default());
+                self.found.push(name, info, partial, printed);
             }
             Err(fault) => self.found.refuse(self.path, pending.line, &name, &fault),
         }

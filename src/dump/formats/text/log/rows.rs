@@ -7,9 +7,9 @@ use super::super::libtorch::{Plain, Rows, Taken};
 use super::super::nest::Fault;
 use super::super::number::whole;
 use super::super::source::words;
-use super::{Context, Entry, Reader, stem};
+use super::{Context, Reader, stem};
 use crate::dtype::DType;
-use crate::dump::{Partial, Payload, Printed, PrintedStats, TensorInfo};
+use crate::dump::{Partial, Payload, Printed, PrintedStats};
 
 /// Fewer values behind a name are a setting, a time or a loss.
 const FEWEST: usize = 4;
@@ -34,7 +34,7 @@ impl Reader<'_> {
                         half_unit_rel,
                         stats: None,
                     };
-                    self.push(name, info, whole_tensor(p.values), printed);
+                    self.found.push(name, info, whole_tensor(p.values), printed);
                 }
             }
             Taken::Misfit { shape, found } => {
@@ -82,7 +82,7 @@ impl Reader<'_> {
             shape => {
                 let printed = printed(&precision, PrintedStats::default());
                 if let Ok(info) = info(DType::F64, shape.unwrap_or(shown)) {
-                    self.push(name, info, whole_tensor(values), printed);
+                    self.found.push(name, info, whole_tensor(values), printed);
                 }
             }
         }
@@ -96,7 +96,7 @@ impl Reader<'_> {
         };
         let (before, rest) = (&line[..sign], line[sign + 1..].trim());
         let label = Label::of(before);
-        let Some(name) = label.name.clone().or_else(|| self.context.name.clone()) else {
+        let Some(name) = label.name.or_else(|| self.context.name.clone()) else {
             return false;
         };
         if label.part != Part::Whole {
@@ -146,7 +146,7 @@ impl Reader<'_> {
         let Some(shape) = shape.filter(|_| part != Part::Slice) else {
             if let Ok(info) = info(dtype, vec![values.len()]) {
                 self.parts.push(name.clone());
-                self.push(name, info, whole_tensor(values), printed);
+                self.found.push(name, info, whole_tensor(values), printed);
             }
             return;
         };
@@ -184,18 +184,7 @@ impl Reader<'_> {
             last.printed.half_unit_rel = last.printed.half_unit_rel.max(printed.half_unit_rel);
             return;
         }
-        self.push(name, info, partial, printed);
-    }
-
-    fn push(&mut self, name: String, info: TensorInfo, partial: Partial, printed: Printed) {
-        self.found.entries.push(Entry {
-            evaluation: None,
-            name,
-            member: None,
-            payload: payload(&info, partial),
-            info,
-            printed,
-        });
+        self.found.push(name, info, partial, printed);
     }
 }
 
