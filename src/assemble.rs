@@ -103,6 +103,7 @@ impl Results<'_> {
         let pair = &self.pairs[i];
         let (status, reason) = self.status(i);
         let stats = pair.stats();
+        let (compared, of) = pair.known();
         let sides = pair.aligned.as_ref();
         let side = |original: &Option<Arc<Tensor>>,
                     aligned: Option<&Tensor>,
@@ -136,12 +137,8 @@ impl Results<'_> {
             grade: stats.map(grade),
             reason,
             metrics: metrics(stats),
-            compared: stats.map_or(0, |s| s.reference.count),
-            // a side may have been cut to what both hold
-            of: sides.map_or(0, |(r, _)| {
-                let dumped = pair.reference.as_ref().map_or(0, |t| t.info.len());
-                r.info.len().max(dumped) as u64
-            }),
+            compared,
+            of,
             worst: worst(pair),
             logits: pair.logits.clone(),
         }
@@ -162,8 +159,9 @@ impl Results<'_> {
             (Outcome::Incomparable(why), _) => (Status::Incomparable, why.clone()),
             (Outcome::Pending, _) | (_, None) => (Status::Unreadable, "not compared".into()),
             (outcome, Some(finding)) => {
-                let identical = matches!(outcome, Outcome::Compared(s) if s.diff.identical && s.diff.nan_one_side + s.diff.inf_mismatch == 0);
-                let status = match (found.diverged[i], identical) {
+                let same = matches!(outcome, Outcome::Compared(s) if s.diff.identical && s.diff.nan_one_side + s.diff.inf_mismatch == 0);
+                let (compared, of) = self.pairs[i].known();
+                let status = match (found.diverged[i], same && compared == of) {
                     (true, _) => Status::Diverged,
                     (false, true) => Status::Identical,
                     (false, false) => Status::Agreed,
@@ -171,8 +169,12 @@ impl Results<'_> {
                 let reason = match (&self.conclusion.excuses[i], finding) {
                     (Some(layout), _) => format!("another layout: {layout}"),
                     (None, Finding::Settled { reason, .. }) => reason.clone(),
-                    (None, Finding::Error { .. }) if identical => {
-                        "the same values bit for bit".into()
+                    (None, Finding::Error { .. }) if same => {
+                        let part = match compared < of {
+                            true => format!(" in {compared} of {of} elements"),
+                            false => String::new(),
+                        };
+                        format!("the same values bit for bit{part}")
                     }
                     (None, Finding::Error { error, of, .. }) => {
                         let relation = if found.diverged[i] {

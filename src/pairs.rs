@@ -80,6 +80,16 @@ impl Pair {
         }
     }
 
+    /// Elements that were compared, and those of the reference's tensor: it may have been cut to what both sides hold.
+    pub fn known(&self) -> (u64, u64) {
+        let compared = self.stats().map_or(0, |s| s.reference.count);
+        let of = self.aligned.as_ref().map_or(0, |(r, _)| {
+            let dumped = self.reference.as_ref().map_or(0, |t| t.info.len());
+            r.info.len().max(dumped)
+        });
+        (compared, of as u64)
+    }
+
     /// Key, stage and names: what globs may match.
     pub fn names(&self) -> Vec<String> {
         let mut names = vec![self.key.to_string()];

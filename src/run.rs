@@ -61,6 +61,7 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
     notes.extend(missing_notes(&pairs, config));
     notes.extend(lost_notes(&pairs));
     notes.extend(partial_note(&pairs));
+    notes.extend(nothing_finite_note(&pairs));
     let report = Results {
         config,
         sides: &sides,
@@ -249,6 +250,25 @@ fn partial_note(pairs: &[Pair]) -> Option<Note> {
             format!(
                 "{known} of {all} elements of {} are known and were compared",
                 count(partial.len(), "tensor")
+            ),
+            keys,
+        )
+    })
+}
+
+/// Tensors that agree because neither side has a value that could differ.
+fn nothing_finite_note(pairs: &[Pair]) -> Option<Note> {
+    let empty = pairs.iter().filter(|p| {
+        let stats = p.stats();
+        stats.is_some_and(|s| s.diff.count == 0 && s.reference.count > 0)
+    });
+    let keys: Vec<String> = empty.map(|p| p.key.to_string()).collect();
+    (!keys.is_empty()).then(|| {
+        note(
+            "nothing_finite",
+            format!(
+                "{}: no value is finite on both sides, so nothing was compared",
+                some(&keys)
             ),
             keys,
         )

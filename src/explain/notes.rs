@@ -60,6 +60,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "An array of text, dates or objects: left out.",
     ),
     (
+        "nothing_finite",
+        "All values of the tensor are NaN or infinite at the same places on both sides: nothing could differ. Dump before the first NaN or infinity arises.",
+    ),
+    (
         "one_side",
         "Nothing in the names tells two sides apart: the dump is read as one side, and nothing can be compared with it.",
     ),

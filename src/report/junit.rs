@@ -98,5 +98,7 @@ fn summary(report: &Report) -> String {
         lines.push(format!("{} at {} [{}]", d.title, d.key, d.id));
         lines.extend(d.evidence.iter().map(|e| format!("  {e}")));
     }
+    let notes = report.notes.iter();
+    lines.extend(notes.map(|n| format!("note: {} [{}]", n.message, n.id)));
     lines.join("\n")
 }

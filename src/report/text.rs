@@ -41,11 +41,21 @@ pub fn verdict(report: &Report) -> String {
         None => String::new(),
     };
     let agreed = c.compared - c.diverged.min(c.compared);
+    let part = match report.tensors.iter().filter(|t| is_in_part(t)).count() {
+        0 => String::new(),
+        n => format!(", {n} only in part"),
+    };
     format!(
-        "{}{place}: {agreed} of {} compared tensors agree",
+        "{}{place}: {agreed} of {} compared tensors agree{part}",
         report.verdict.name(),
         c.compared
     )
+}
+
+/// Whether elements that are not known, or that one side lacks, stand behind an agreement.
+fn is_in_part(row: &Row) -> bool {
+    let agrees = matches!(row.status, Status::Identical | Status::Agreed);
+    agrees && 0 < row.compared && row.compared < row.of
 }
 
 /// Why the first tensor diverges.

@@ -1,6 +1,6 @@
 //! The reports that are written to files hold what the JSON holds, in a form that their readers take.
 
-use super::commands::{json, npy, tdiff};
+use super::commands::{json, npy, tdiff, text};
 use std::fs;
 
 const CASE: [&str; 2] = [
@@ -132,4 +132,38 @@ fn the_worst_element_is_shown_in_the_axes_of_the_references_dump() {
             "{report:#}"
         );
     }
+}
+
+#[test]
+fn an_agreement_of_a_part_or_of_nothing_says_so_in_every_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, shape: &[usize], value: f32| {
+        let path = dir.path().join(name);
+        let len = shape.iter().product::<usize>();
+        npy(&path, shape, &vec![value; len]);
+    };
+    for (side, batch) in [("ref", 4), ("cand", 2)] {
+        file(&format!("{side}/embed.npy"), &[batch, 3, 8], 0.5);
+        file(&format!("{side}/final_norm.npy"), &[3, 8], f32::NAN);
+    }
+    let (r, c) = (dir.path().join("ref"), dir.path().join("cand"));
+    let junit = dir.path().join("report.xml");
+    let [r, c, junit] = [&r, &c, &junit].map(|p| p.to_str().unwrap());
+    let report = json(&tdiff(&[r, c, "--format", "json", "-o", junit]));
+    assert_eq!(report["verdict"], "agreed");
+    let embed = &report["tensors"][0];
+    assert_eq!(
+        (&embed["status"], &embed["compared"], &embed["of"]),
+        (&"agreed".into(), &48.into(), &96.into())
+    );
+    let notes = report["notes"].as_array().unwrap();
+    let ids: Vec<_> = notes.iter().map(|n| n["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["sequence_padded", "nothing_finite"]);
+    assert_eq!(notes[1]["tensors"], serde_json::json!(["final_norm"]));
+    let junit = fs::read_to_string(junit).unwrap();
+    let quiet = text(&tdiff(&[r, c, "-q"]).stdout);
+    for said in [&junit, &quiet] {
+        assert!(said.contains("2 of 2 compared tensors agree, 1 only in part"));
+    }
+    assert!(junit.contains("[sequence_padded]") && junit.contains("[nothing_finite]"));
 }
