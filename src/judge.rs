@@ -223,8 +223,8 @@ fn bias(stats: &PairStats) -> f64 {
     }
 }
 
-/// ‖c − r‖ / ‖r‖, or a stand-in where that says nothing, and its name: ‖c‖ for ‖r‖ when the reference is zero, the largest error
-/// relative to its element where it is too large to be noise.
+/// ‖c − r‖ / ‖r‖, or a stand-in where that says nothing, and its name: ‖c‖ for ‖r‖ when the reference is zero, that of a typical row
+/// where few elements outweigh the rest, the largest error relative to its element where it is too large to be noise.
 fn relative_error(stats: &PairStats) -> (f64, &'static str) {
     let d = &stats.diff;
     let mut error = (0.0, "rel_l2");
@@ -243,6 +243,9 @@ fn relative_error(stats: &PairStats) -> (f64, &'static str) {
     };
     if norm > 0.0 {
         offer(d.l2 / norm, of);
+    }
+    if let Some(row) = d.row_error {
+        offer(row, "the relative error of a typical row");
     }
     if let Some(spike) = spike(stats) {
         offer(spike, "the largest error, relative to its element,");

@@ -3,7 +3,7 @@
 use crate::compare::layout::{Misfit, View, align};
 use crate::compare::logits::{Logits, compare_logits};
 use crate::compare::summarise::summarise;
-use crate::compare::{ElementTolerance, Job, PairStats, compare};
+use crate::compare::{ElementTolerance, Job, PairStats, compare, rows};
 use crate::dump::{
     Guess, Payload, PrintedStats, ReadError, ReadErrorKind, Remark, Rounded, Tensor,
 };
@@ -147,6 +147,16 @@ impl Pair {
         }
     }
 
+    /// Where single elements outweigh all others, the error of a typical row counts as well.
+    fn look_at_rows(&mut self) {
+        if let (Outcome::Compared(stats), Some((r, c))) = (&mut self.outcome, &self.aligned)
+            && rows::is_outweighed(stats)
+        {
+            // a tensor that cannot be read again stays as it was
+            stats.diff.row_error = rows::typical_row_error(r, c).ok().flatten();
+        }
+    }
+
     /// Where the printed elements of a partial tensor agree and the printed sums do not, the sums are what is judged.
     fn compare_sums(&mut self) {
         if let (Outcome::Compared(stats), Some(r), Some(c), Some((a, b))) = (
@@ -250,6 +260,7 @@ pub fn compare_all(
         pairs[i].outcome = outcome;
     }
     let remarks = masks::leave_out(pairs, limit);
+    threads::map_mut(pairs, FEW, Pair::look_at_rows);
     threads::map_mut(pairs, FEW, Pair::compare_sums);
     for pair in pairs
         .iter_mut()

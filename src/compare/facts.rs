@@ -277,6 +277,7 @@ impl Facts {
             sum_abs: scaled(self.core.d_abs, d.exponent),
             sum: d.sum(),
             l2: d.l2(),
+            row_error: None,
             reference_l2: r.moments.l2(),
             candidate_l2: c.moments.l2(),
             cosine: self.cosine(),

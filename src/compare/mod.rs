@@ -21,6 +21,7 @@ mod order;
 mod partial;
 mod piece;
 mod precision;
+pub mod rows;
 mod source;
 pub mod summarise;
 mod wide;
@@ -101,6 +102,8 @@ pub struct Diff {
     pub sum: f64,
     /// ‖c − r‖, scaled like [`Side::l2`].
     pub l2: f64,
+    /// ‖c − r‖ / ‖r‖ of a typical row, where single elements outweigh all others ([`rows`]).
+    pub row_error: Option<f64>,
     /// ‖r‖ and ‖c‖ over the same elements.
     pub reference_l2: f64,
     pub candidate_l2: f64,

@@ -196,3 +196,52 @@ fn one_wrong_element_in_every_layer_is_no_noise() {
     };
     assert_eq!(verdict(softmax, amplified)["verdict"], "agreed");
 }
+
+#[test]
+fn a_massive_activation_of_the_first_token_hides_nothing_of_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tokens, width) = (16, 64);
+    let shape = [1, tokens, width];
+    let input = numbers(1, tokens * width);
+    let right = numbers(3, tokens * width);
+    let wrong = numbers(5, tokens * width);
+    for massive in [0.0, 4000.0] {
+        for (side, branch) in [("ref", &right), ("cand", &wrong)] {
+            let file = |name: &str, values: &[f32]| {
+                let name = format!("{side}/layers.0.{name}.npy");
+                // as bf16 holds them
+                let stored: Vec<f32> = values
+                    .iter()
+                    .map(|x| f32::from_bits(x.to_bits() & 0xffff_0000))
+                    .collect();
+                npy(&dir.path().join(name), &shape, &stored);
+            };
+            let mut stream: Vec<f32> = input.iter().zip(branch).map(|(s, b)| s + b).collect();
+            stream[7] += massive;
+            let normed: Vec<f32> = stream
+                .chunks(width)
+                .flat_map(|row| {
+                    let rms = (row.iter().map(|x| x * x).sum::<f32>() / width as f32).sqrt();
+                    row.iter().map(move |x| x / rms)
+                })
+                .collect();
+            file("input", &input);
+            file("o_proj", branch);
+            file("attn_residual", &stream);
+            file("mlp_norm", &normed);
+        }
+        let (r, c) = (dir.path().join("ref"), dir.path().join("cand"));
+        let report = json(&tdiff(&[
+            r.to_str().unwrap(),
+            c.to_str().unwrap(),
+            "--format",
+            "json",
+        ]));
+        let first = &report["first_divergence"];
+        assert_eq!(
+            (&first["key"], &first["propagates"]),
+            (&"layers.0.o_proj".into(), &true.into()),
+            "{massive}: {report:#}"
+        );
+    }
+}
