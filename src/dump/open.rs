@@ -81,14 +81,8 @@ fn open_single(path: &Path, hints: &Hints) -> Result<Dump, ReadError> {
             Raw.open(path, hints)?
         }
         Outcome::NoTensor => {
-            let head = head(path, 8).unwrap_or_default();
-            return Err(ReadError::unsupported(
-                path,
-                format!(
-                    "no known tensor format (begins with {}); --dtype and --shape read headerless data",
-                    hex(&head)
-                ),
-            ));
+            let head = head(path, HEAD).unwrap_or_default();
+            return Err(ReadError::unsupported(path, no_tensor(&head)));
         }
     };
     let mut dump = Dump {
@@ -357,12 +351,19 @@ fn sort_naturally(root: &Path, files: &mut Vec<PathBuf>) {
     files.extend(keyed.into_iter().map(|(_, f)| f));
 }
 
-fn hex(bytes: &[u8]) -> String {
-    if bytes.is_empty() {
-        return "nothing: it is empty".into();
+/// What a file without tensors begins with.
+fn no_tensor(head: &[u8]) -> String {
+    if head.is_empty() {
+        return "no tensor: the file is empty".into();
     }
-    let pairs: Vec<String> = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    pairs.join(" ")
+    if let Some(line) = formats::text::first_line(head) {
+        return format!("text without tensors: it begins with `{line}`");
+    }
+    let bytes: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    format!(
+        "no known tensor format (begins with {}); --dtype and --shape read headerless data",
+        bytes.join(" ")
+    )
 }
 
 #[cfg(test)]

@@ -309,3 +309,41 @@ fn causes_are_tested_on_the_known_elements_of_an_excerpt() {
         "{evidence}"
     );
 }
+
+#[test]
+fn a_file_of_several_named_tensors_is_no_single_one() {
+    let statistics = |std: &str| {
+        format!(
+            "layers.0.q_proj: shape=(1, 4, 16), mean=0.0123, std=0.9871\n\
+             layers.0.k_proj: shape=(1, 4, 16), mean=0.0456, std={std}\n"
+        )
+    };
+    let sections = |last: &str| {
+        format!(
+            "# Tensor: layers.0.q_proj\n# Shape: 2 2\n0.1 0.2\n0.3 0.4\n\
+             # Tensor: layers.0.k_proj\n# Shape: 2 2\n1.1 1.2\n1.3 {last}\n"
+        )
+    };
+    let line = |std: &str| format!("REF: embed[0.01,0.45] Q[0.12,0.98] K[0.10,{std}]\n");
+    let dir = tempfile::tempdir().unwrap();
+    for (reference, candidate) in [
+        (statistics("0.8871"), statistics("1.7742")),
+        (sections("1.4"), sections("9.4")),
+        (line("0.50"), line("0.75").replace("REF", "CAND")),
+    ] {
+        let r = write(dir.path(), "ref.txt", &reference);
+        let c = write(dir.path(), "cand.txt", &candidate);
+        let report = compare(&[&r, &c]);
+        assert_eq!(report["counts"]["diverged"], 1, "{reference}");
+        let key = report["first_divergence"]["key"].as_str().unwrap();
+        assert!(key.ends_with("layers.0.k_proj"), "{key}");
+    }
+}
+
+#[test]
+fn a_text_without_tensors_is_named_by_its_first_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let prose = write(dir.path(), "notes.txt", "\nnothing but prose\n");
+    let message = text(&tdiff(&["stats", &prose]).stderr);
+    assert!(message.ends_with("text without tensors: it begins with `nothing but prose`\n"));
+}

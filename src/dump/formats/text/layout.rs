@@ -39,10 +39,9 @@ impl<'a> Entry<'a> {
         };
         let start = line.len() - line.trim_ascii_start().len();
         let mut at = start;
-        while line
-            .get(at)
-            .is_some_and(|b| !b.is_ascii_whitespace() && !matches!(b, b'[' | b'(' | b':' | b'='))
-        {
+        let ends =
+            |b: &u8| b.is_ascii_whitespace() || matches!(b, b'[' | b'(' | b':' | b'=' | b',');
+        while line.get(at).is_some_and(|b| !ends(b)) {
             at += 1;
         }
         let word = &line[start..at];
@@ -182,7 +181,8 @@ mod tests {
             ("(0, 7) -> ", "", &[], 0.0),
             ("12: nan", "", &[12], f64::NAN),
             ("12 0.5", "", &[12], 0.5),
-            ("12,0.5", "", &[], 0.5),
+            ("12,0.5", "", &[12], 0.5),
+            ("1,2,0.5", "", &[], 0.5),
             ("h.3.w[5]=-.5f", "h.3.w", &[5], -0.5),
         ] {
             let found =

@@ -300,8 +300,12 @@ impl<'a> Reader<'a> {
         let step = s.step.unwrap_or(*occurrence);
         *occurrence += 1;
         let rank = s.rank.map_or(String::new(), |r| format!("rank{r}/"));
+        let tag = match &*s.tag {
+            "" => String::new(),
+            tag => format!("{tag}/"),
+        };
         for (stage, stats) in s.items {
-            let name = format!("{}/step{step}/{rank}{stage}", s.tag);
+            let name = format!("{tag}step{step}/{rank}{stage}");
             self.found
                 .entries
                 .extend(found::statistics(name, None, None, stats));

@@ -32,6 +32,15 @@ pub use numbers::Numbers;
 
 use std::path::Path;
 
+/// The first line with something in it; `None` for the start of a file that is no text.
+pub fn first_line(head: &[u8]) -> Option<String> {
+    let encoding = source::Encoding::of(head)?;
+    let text = source::decode(head, encoding);
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().map(str::trim).find(|l| !l.is_empty())?;
+    Some(unread::shown(line))
+}
+
 /// Whether the file is written for people or compilers: numbers in it are examples.
 fn is_source(path: &Path) -> bool {
     const SOURCES: &[&str] = &[

@@ -6,7 +6,7 @@ use super::digits::Precision;
 use super::excerpt::{self, Excerpt, Fault};
 use super::layout::{Entry, Layout, bits, layout};
 use super::libtorch;
-use super::preamble::Preamble;
+use super::preamble::{Preamble, names_several};
 use super::source::{self, Encoding, is_separator, lines};
 use crate::dtype::DType;
 use crate::dump::{
@@ -41,6 +41,9 @@ impl Format for Numbers {
             return false;
         };
         let text = source::decode(head, encoding);
+        if names_several(&text) {
+            return false;
+        }
         let preamble = Preamble::read(&text);
         let data = &text[preamble.data_at..];
         if preamble.no_data {
@@ -64,6 +67,10 @@ impl Format for Numbers {
         let whole = size <= SMALL;
         let text = source::read(path, encoding, (!whole).then_some(HEAD))?;
         let preamble = Preamble::read(&text);
+        if let Some(word) = decimal_comma(&text[preamble.data_at..]) {
+            let fact = format!("`{word}` has a decimal comma: write the numbers with points");
+            return Err(ReadError::malformed(path, fact));
+        }
         let file = File {
             path,
             encoding,
@@ -90,6 +97,29 @@ fn is_log(data: &[u8], cut: bool) -> bool {
         rest.is_some_and(|r| r.starts_with(b"[") || r.starts_with(b"("))
     };
     !first.name.is_empty() && !rows.all(own)
+}
+
+/// The first of numbers that are all written `0,5`, in rows of more than one.
+fn decimal_comma(data: &[u8]) -> Option<String> {
+    let split = |line: &[u8]| -> Vec<Vec<u8>> {
+        let words = line.split(|b| matches!(b, b' ' | b'\t' | b';'));
+        words
+            .filter(|w| !w.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
+    };
+    let comma = |word: &Vec<u8>| {
+        let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+        let word = word.strip_prefix(b"-").unwrap_or(word);
+        let at = word.iter().position(|b| *b == b',');
+        at.is_some_and(|at| digits(&word[..at]) && digits(&word[at + 1..]))
+    };
+    let rows: Vec<Vec<Vec<u8>>> = lines(data).take(8).map(|(_, line)| split(line)).collect();
+    let all = rows
+        .iter()
+        .all(|row| row.len() > 1 && row.iter().all(comma));
+    let first = rows.first().filter(|_| all)?.first()?;
+    Some(String::from_utf8_lossy(first).into_owned())
 }
 
 /// Vectors and matrices as C++ PyTorch prints them look like plain numbers but for the last line.

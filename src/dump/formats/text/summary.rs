@@ -1,14 +1,14 @@
-//! Lines that give statistics of tensors: `FSDP_SUMMARY: embed[0.001,0.45] Q[…]`, `q_proj: mean=… std=…`.
+//! Lines that give statistics of tensors: `FSDP_SUMMARY: embed[0.001,0.45] Q[…]`, `REF: embed[…] …`, `q_proj: mean=… std=…`.
 
 use super::digits::rounded;
 use super::header::{Header, read_stats};
 use super::label::{Label, number_behind, rank};
 use crate::dump::PrintedStats;
 
-/// One `…_SUMMARY:` line.
+/// One summary line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Which side wrote it, in lower case.
+    /// Which side wrote it, in lower case; empty where the line does not say it.
     pub tag: String,
     pub rank: Option<u64>,
     pub step: Option<u64>,
@@ -16,40 +16,35 @@ pub struct Summary {
     pub items: Vec<(String, PrintedStats)>,
 }
 
-/// Reads a line `TAG_SUMMARY: name[mean,std] …`.
+/// A line without the word `_SUMMARY` is one when it has so many items with fractions in them.
+const TELLING: usize = 3;
+
+/// Reads a line `TAG_SUMMARY: name[mean,std] …`, `TAG: name[mean,std] …`, or one without a tag.
 pub fn summary(line: &str) -> Option<Summary> {
-    let at = line.find("_SUMMARY")?;
-    let (before, rest) = (&line[..at], &line[at + "_SUMMARY".len()..]);
-    let word = before
-        .rfind(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .map_or(0, |n| {
-            n + before[n..].chars().next().map_or(0, char::len_utf8)
-        });
-    let (prefix, tag) = before.split_at(word);
-    if tag.is_empty() {
+    let told = line.find("_SUMMARY");
+    let (before, mut rest) = match told {
+        Some(at) => (&line[..at], &line[at + "_SUMMARY".len()..]),
+        None => line.split_at(unmarked(line)?),
+    };
+    let (prefix, tag) = before.split_at(last_word(before, |c| {
+        !c.is_ascii_alphanumeric() && c != '_'
+    }));
+    if told.is_some() && tag.is_empty() {
         return None;
     }
     let mut items = Vec::new();
-    let mut rest = rest.trim_start_matches([':', ' ']);
+    rest = rest.trim_start_matches([':', ' ']);
     let mut other = String::from(prefix);
-    while let Some(open) = rest.find('[') {
-        let Some(close) = rest[open..].find(']').map(|n| open + n) else {
-            break;
-        };
-        let words = &rest[..open];
-        let start = words
-            .rfind(|c: char| c.is_whitespace() || c == ',')
-            .map_or(0, |n| {
-                n + words[n..].chars().next().map_or(0, char::len_utf8)
-            });
+    while let Some((words, inner, behind)) = brackets(rest) {
+        let start = last_word(words, |c| c.is_whitespace() || c == ',');
         other.push_str(&words[..start]);
-        if let Some(stats) = figures(&rest[open + 1..close]) {
+        if let Some(stats) = figures(inner) {
             let name = words[start..].trim_end_matches([':', '=']);
             if !name.is_empty() {
                 items.push((canonical(name), stats));
             }
         }
-        rest = &rest[close + 1..];
+        rest = behind;
     }
     other.push(' ');
     other.push_str(rest);
@@ -58,6 +53,41 @@ pub fn summary(line: &str) -> Option<Summary> {
         rank: rank(&other),
         step: number_behind(&other, "step").or_else(|| number_behind(&other, "iter")),
         items,
+    })
+}
+
+/// Where the tag (or, without one, the first item) of a line `name[mean,std] name[mean,std] …` ends.
+fn unmarked(line: &str) -> Option<usize> {
+    let (mut rest, mut first, mut items) = (line, None, 0);
+    while let Some((words, inner, behind)) = brackets(rest) {
+        let start = last_word(words, char::is_whitespace);
+        let named = words[start..].starts_with(|c: char| c.is_ascii_alphabetic());
+        let fractions = inner.split(',').all(|n| n.contains('.'));
+        if named && fractions && inner.contains(',') && figures(inner).is_some() {
+            first.get_or_insert(line.len() - rest.len() + start);
+            items += 1;
+        }
+        rest = behind;
+    }
+    let first = first.filter(|_| items >= TELLING)?;
+    Some(match line[..first].trim_end().strip_suffix(':') {
+        Some(tag) => tag.len(),
+        None => first,
+    })
+}
+
+/// What stands before, in and behind the first brackets.
+fn brackets(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = text.split_once('[')?;
+    let (inner, behind) = rest.split_once(']')?;
+    Some((before, inner, behind))
+}
+
+/// Where the last word begins.
+fn last_word(text: &str, ends: impl Fn(char) -> bool) -> usize {
+    let end = text.rfind(ends);
+    end.map_or(0, |n| {
+        n + text[n..].chars().next().map_or(0, char::len_utf8)
     })
 }
 
@@ -155,6 +185,29 @@ mod tests {
         let s = summary("step 12 TITAN_SUMMARY: embed[1.0,2.0,-3.0,4.0]").unwrap();
         assert_eq!((s.tag.as_str(), s.step), ("titan", Some(12)));
         assert_eq!(s.items[0].1.max.unwrap().value, 4.0);
+        for (line, tag, rank) in [
+            (
+                "[rank2] REF: embed[0.1,0.2] Q[0.3,0.4] logits[-2.5,3.5]",
+                "ref",
+                Some(2),
+            ),
+            (
+                "step 7 embed[0.1,0.2] Q[0.3,0.4] logits[-2.5,3.5]",
+                "",
+                None,
+            ),
+        ] {
+            let s = summary(line).unwrap();
+            assert_eq!((&*s.tag, s.rank, s.items.len()), (tag, rank, 3), "{line}");
+            assert_eq!(s.step, tag.is_empty().then_some(7));
+        }
+        for line in [
+            "embed[0.1,0.2] Q[0.3,0.4]",
+            "x[0,1] y[2,3] z[4,5] w[6,7]",
+            "tensor([[0.1,0.2],[0.3,0.4],[0.5,0.6]])",
+        ] {
+            assert_eq!(summary(line), None, "{line}");
+        }
         assert_eq!(summary("see FSDP_SUMMARY in the log"), None);
         assert_eq!(summary("é_SUMMARY: x[1,2]").map(|s| s.tag), None);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// So many numbers behind each other are values, where one of them has a fraction.
 const RUN: usize = 3;
-/// Characters of a line that a note shows.
+/// Characters of a line that a message shows.
 const SHOWN: usize = 60;
 
 /// How many such lines, and the first of them.
@@ -22,12 +22,7 @@ impl Unread {
             return;
         }
         self.lines += 1;
-        self.first.get_or_insert_with(|| {
-            let text = line.trim();
-            let shown: String = text.chars().take(SHOWN).collect();
-            let more = if shown.len() < text.len() { "…" } else { "" };
-            (number, format!("{shown}{more}"))
-        });
+        self.first.get_or_insert_with(|| (number, shown(line)));
     }
 
     pub fn note(&self, path: &Path) -> Option<Remark> {
@@ -42,6 +37,14 @@ impl Unread {
             tensors: vec![],
         })
     }
+}
+
+/// A line as messages show it.
+pub fn shown(line: &str) -> String {
+    let text = line.trim();
+    let shown: String = text.chars().take(SHOWN).collect();
+    let more = if shown.len() < text.len() { "…" } else { "" };
+    format!("{shown}{more}")
 }
 
 fn holds_values(line: &str) -> bool {

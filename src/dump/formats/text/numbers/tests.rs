@@ -268,3 +268,24 @@ fn long_files_stay_on_disk() {
         "{inner}"
     );
 }
+
+#[test]
+fn tables_lose_their_counting_lines_and_columns() {
+    let t = tensor("index,value\n0,0.5\n1,0.25\n2,0.125\n");
+    assert_eq!(
+        (t.info.shape(), values(&t)),
+        (&[3][..], vec![0.5, 0.25, 0.125])
+    );
+    let t = tensor("0,1\n0.5,0.25\n1.5,1.25\n");
+    assert_eq!(t.info.shape(), [2, 2]);
+    assert_eq!(values(&t), [0.5, 0.25, 1.5, 1.25]);
+}
+
+#[test]
+fn decimal_commas_are_refused() {
+    for text in ["0,5;0,25\n1,5;-1,25\n", "0,5 0,25\n"] {
+        let error = open("x.csv", text).unwrap_err().to_string();
+        assert!(error.ends_with("`0,5` has a decimal comma: write the numbers with points"));
+    }
+    assert_eq!(values(&tensor("1,2\n3,4\n")), [1.0, 2.0, 3.0, 4.0]);
+}
