@@ -346,37 +346,32 @@ pub fn graph(pairs: &[Pair]) -> Graph {
     let flow = Flow::new(index.keys().copied());
     let mut graph = Graph::default();
     for (i, pair) in pairs.iter().enumerate() {
-        let known = pair.key.stage.is_some() && pair.key.rest.is_empty();
-        let (mut parents, skipped) = if pair.key.is_parameter() {
-            (Vec::new(), Vec::new())
-        } else if known {
-            let parents = flow
-                .ancestors(&pair.key)
-                .iter()
-                .filter_map(|k| index.get(k).copied())
-                .filter(|&p| p < i)
-                .collect();
-            (
-                parents,
-                flow.not_dumped_before(&pair.key)
-                    .iter()
-                    .map(Key::to_string)
-                    .collect(),
-            )
-        } else {
-            // nothing is known of its inputs: what came before it stands for them
-            (
-                (0..i)
-                    .rev()
-                    .find(|&p| have(&pairs[p]) && !pairs[p].key.is_parameter())
-                    .into_iter()
-                    .collect::<Vec<_>>(),
-                Vec::new(),
-            )
-        };
+        let known = pair.key.is_canonical();
+        let (mut parents, mut skipped) = (Vec::new(), Vec::new());
+        if known {
+            let ancestors = flow.ancestors(&pair.key);
+            let earlier = ancestors.iter().filter_map(|k| index.get(k).copied());
+            parents.extend(earlier.filter(|&p| p < i));
+            let between = flow.not_dumped_before(&pair.key);
+            skipped.extend(between.iter().map(Key::to_string));
+        }
+        // nothing is known of its inputs: what came before it stands for them
+        let tower = pair.key.tower();
+        let assumed = !known || parents.is_empty() && !tower.is_empty();
+        if assumed && !pair.key.is_parameter() {
+            let earlier = || {
+                let there = (0..i).rev().map(|p| (p, &pairs[p]));
+                there.filter(|(_, p)| have(p) && !p.key.is_parameter())
+            };
+            let own = earlier().find(|(_, p)| p.key.tower() == tower);
+            parents.extend(own.or_else(|| earlier().next()).map(|(p, _)| p));
+            // the model may read what leaves the tower before it
+            let other = earlier().find(|(_, p)| p.key.tower() != tower);
+            parents.extend(other.filter(|_| tower.is_empty()).map(|(p, _)| p));
+        }
         parents.sort_unstable();
         parents.dedup();
-        graph.assumed.push(!known);
+        graph.assumed.push(assumed);
         graph.gain.push(gain(pair, &parents, pairs));
         let raw = [Stage::QProj, Stage::KProj, Stage::QNorm, Stage::KNorm];
         let from_raw = |&p: &usize| pairs[p].key.stage.is_some_and(|s| raw.contains(&s));

@@ -76,9 +76,9 @@ pub fn differing(scene: &Scene<'_>, laws: &[Fitted], flags: &[Finding]) -> Vec<F
     for law in laws {
         let key = key(law);
         if let (Some(stage), Some(dumped), true) =
-            (key.stage, layers.dumped(key), key.rest.is_empty())
+            (key.stage, layers.dumped(key), key.is_canonical())
         {
-            let group = (key.step, key.rank, stage, law.fit.law, dumped);
+            let group = (key.step, key.rank, key.tower(), stage, law.fit.law, dumped);
             groups.entry(group).or_default().push(law);
         }
     }
@@ -124,11 +124,11 @@ pub fn differing(scene: &Scene<'_>, laws: &[Fitted], flags: &[Finding]) -> Vec<F
     found
 }
 
-/// The layer that a tensor belongs to: step, rank, layer.
-type Place = (Option<u32>, Option<u32>, Option<u32>);
+/// The layer that a tensor belongs to: step, rank, tower, layer.
+type Place = (Option<u32>, Option<u32>, &'static str, Option<u32>);
 
 fn place(key: &Key) -> Place {
-    (key.step, key.rank, key.layer)
+    (key.step, key.rank, key.tower(), key.layer)
 }
 
 /// The tensors of a layer and their shapes: what another layer must have, too, to be held against it.
@@ -151,7 +151,7 @@ impl Layers {
         for pair in scene.pairs.iter().filter(|p| p.key.layer.is_some()) {
             let shape = pair.reference.as_ref().map(|t| t.info.shape().to_vec());
             if let (Some(stage), Some(shape), true) =
-                (pair.key.stage, shape, pair.key.rest.is_empty())
+                (pair.key.stage, shape, pair.key.is_canonical())
             {
                 let dumped = layers.dumped.entry(place(&pair.key)).or_default();
                 dumped.insert(stage, shape);
@@ -191,8 +191,8 @@ impl Layers {
         let of_run = self
             .dumped
             .keys()
-            .filter(|k| (k.0, k.1) == (key.step, key.rank));
-        let layers = of_run.filter_map(|k| k.2);
+            .filter(|k| (k.0, k.1, k.2) == (key.step, key.rank, key.tower()));
+        let layers = of_run.filter_map(|k| k.3);
         layers
             .filter(|&l| own.is_some() && both(l) == own)
             .map(at)

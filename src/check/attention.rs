@@ -23,7 +23,7 @@ struct Tap<'a> {
 fn at<'a>(scene: &'a Scene<'_>, stages: &'a [Stage]) -> impl Iterator<Item = Tap<'a>> + 'a {
     let keyed =
         scene.pairs.iter().enumerate().filter(|(_, p)| {
-            p.key.rest.is_empty() && p.key.stage.is_some_and(|s| stages.contains(&s))
+            p.key.is_canonical() && p.key.stage.is_some_and(|s| stages.contains(&s))
         });
     keyed.filter_map(|(i, p)| {
         Some(Tap {

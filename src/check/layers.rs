@@ -15,13 +15,13 @@ pub struct Argmax;
 impl Check for Identical {
     fn run(&self, scene: &Scene<'_>) -> Vec<Finding> {
         let mut out = Vec::new();
-        let mut seen: HashMap<(Option<u32>, Stage, Vec<u64>), usize> = HashMap::new();
+        let mut seen: HashMap<(Key, Vec<u64>), usize> = HashMap::new();
         for (i, pair) in scene.pairs.iter().enumerate() {
             let of_layer = |s: &Stage| s.is_per_layer() || *s == Stage::Logits;
             let Some(stage) = pair.key.stage.filter(of_layer) else {
                 continue;
             };
-            if !pair.key.rest.is_empty() {
+            if !pair.key.is_canonical() {
                 continue;
             }
             let varies = |a: &Array| a.data.len() > 1 && a.data.iter().any(|x| *x != a.data[0]);
@@ -43,7 +43,12 @@ impl Check for Identical {
                 let b = scene.load(Side::Reference, other);
                 dumped(other) == dumped(i) && b.is_some_and(|b| b.data == a.data)
             };
-            let of_step = (pair.key.step, stage, print.clone());
+            let at = |step| Key {
+                step,
+                layer: None,
+                ..pair.key.clone()
+            };
+            let of_step = (at(pair.key.step), print.clone());
             match seen.get(&of_step) {
                 Some(&other) if equal(other) => {
                     let message = format!(
@@ -60,7 +65,7 @@ impl Check for Identical {
             }
             let before = pair.key.step.and_then(|step| step.checked_sub(1));
             let earlier = before.and_then(|step| {
-                let print = seen.get(&(Some(step), stage, print))?;
+                let print = seen.get(&(at(Some(step)), print))?;
                 Some(*print).filter(|&p| scene.pairs[p].key.layer == pair.key.layer)
             });
             if let Some(other) = earlier.filter(|&o| equal(o) && sees_the_past(stage)) {
@@ -141,7 +146,7 @@ impl Check for Argmax {
             .pairs
             .iter()
             .enumerate()
-            .filter(|(_, p)| p.key.stage == Some(Stage::Logits) && p.key.rest.is_empty());
+            .filter(|(_, p)| p.key.stage == Some(Stage::Logits) && p.key.is_canonical());
         let mut winners = Vec::new();
         let mut last = None;
         for (i, pair) in logits {

@@ -169,7 +169,7 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
 fn fits(scene: &Scene<'_>) -> Vec<Fitted> {
     let mut out = Vec::new();
     for (place, pair) in scene.pairs.iter().enumerate() {
-        let Some(stage) = pair.key.stage.filter(|_| pair.key.rest.is_empty()) else {
+        let Some(stage) = pair.key.stage.filter(|_| pair.key.is_canonical()) else {
             continue;
         };
         let site = scene.site(Side::Reference, &pair.key);

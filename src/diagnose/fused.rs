@@ -80,10 +80,9 @@ impl Cut {
     }
 
     /// The cut of the reference, by the first layer that tells.
-    pub fn of(scene: &Scene<'_>) -> Cut {
+    pub fn of(scene: &Scene<'_>, tower: &'static str) -> Cut {
         let fused = scene
-            .pairs
-            .iter()
+            .tower(tower)
             .filter(|p| p.key.stage == Some(Stage::QkvProj));
         for pair in fused.take(2) {
             let site = scene.site(Side::Reference, &pair.key);
@@ -106,7 +105,7 @@ impl Cut {
 
     /// What the identities leave under this cut; `None` where nothing can be tested.
     fn left(self, site: &Site<'_>, whole: &Array) -> Option<f64> {
-        let part = |i| self.part(whole, &site.scene.geometry, i);
+        let part = |i| self.part(whole, site.geometry(), i);
         let mut errors = Vec::new();
         for (i, rotated) in [(0, Stage::QRope), (1, Stage::KRope)] {
             if let (Some(x), Some(y)) = (part(i), site.dumped(rotated)) {

@@ -50,7 +50,7 @@ struct TokenAxes {
 
 impl Geometry {
     /// Reads the sizes off the shapes; what no shape tells stays `None`.
-    pub fn infer(pairs: &[Pair], whole: usize) -> Geometry {
+    pub fn infer(pairs: &[&Pair], whole: usize) -> Geometry {
         let shapes: Vec<(&Key, Stage, Vec<usize>)> = pairs
             .iter()
             .filter_map(|p| {

@@ -449,7 +449,7 @@ fn known_part(scene: &Scene<'_>, i: usize, bound: f64) -> Option<Vec<Suspicion>>
 
 pub(super) fn lawful(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
     let key = &scene.pairs[i].key;
-    let Some(stage) = key.stage.filter(|_| key.rest.is_empty()) else {
+    let Some(stage) = key.stage.filter(|_| key.is_canonical()) else {
         return Vec::new();
     };
     let (r, c) = (

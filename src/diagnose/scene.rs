@@ -6,9 +6,9 @@ use super::fused::Cut;
 use crate::dump::{Payload, Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex};
 
 /// Values of one tensor, row-major.
 ///
@@ -82,11 +82,12 @@ pub struct Scene<'a> {
     pub pairs: &'a [Pair],
     /// Relative error of each pair, where it is known.
     pub errors: &'a [Option<f64>],
-    pub geometry: Geometry,
+    /// By tower.
+    geometry: BTreeMap<&'static str, Geometry>,
     index: HashMap<Key, usize>,
     cache: Mutex<Cache>,
     sampled: Mutex<Vec<String>>,
-    cut: OnceLock<Cut>,
+    cuts: Mutex<BTreeMap<&'static str, Cut>>,
 }
 
 /// Elements per array that are looked at where a difference begins: in a step with a larger tensor all are cut to their first
@@ -153,7 +154,14 @@ impl<'a> Scene<'a> {
             .enumerate()
             .map(|(i, p)| (p.key.clone(), i))
             .collect();
-        let geometry = Geometry::infer(pairs, whole);
+        let mut towers: BTreeMap<&'static str, Vec<&Pair>> = BTreeMap::new();
+        for pair in pairs {
+            towers.entry(pair.key.tower()).or_default().push(pair);
+        }
+        let geometry = towers
+            .into_iter()
+            .map(|(tower, pairs)| (tower, Geometry::infer(&pairs, whole)))
+            .collect();
         Scene {
             pairs,
             errors,
@@ -161,13 +169,29 @@ impl<'a> Scene<'a> {
             index,
             cache: Mutex::default(),
             sampled: Mutex::default(),
-            cut: OnceLock::new(),
+            cuts: Mutex::default(),
         }
     }
 
-    /// How the reference's fused projections are cut into Q, K and V.
-    pub fn cut(&self) -> Cut {
-        *self.cut.get_or_init(|| Cut::of(self))
+    /// The sizes of the tower that a key belongs to.
+    pub fn geometry(&self, key: &Key) -> &Geometry {
+        static UNKNOWN: LazyLock<Geometry> = LazyLock::new(Geometry::default);
+        self.geometry.get(key.tower()).unwrap_or(&UNKNOWN)
+    }
+
+    /// The pairs of a tower.
+    pub fn tower(&self, tower: &'static str) -> impl Iterator<Item = &'a Pair> + Clone {
+        self.pairs.iter().filter(move |p| p.key.tower() == tower)
+    }
+
+    /// How the reference's fused projections are cut into Q, K and V in a tower.
+    pub fn cut(&self, tower: &'static str) -> Cut {
+        if let Some(known) = lock(&self.cuts).get(tower) {
+            return *known;
+        }
+        let cut = Cut::of(self, tower);
+        lock(&self.cuts).insert(tower, cut);
+        cut
     }
 
     pub fn find(&self, key: &Key) -> Option<usize> {
@@ -204,7 +228,7 @@ impl<'a> Scene<'a> {
             *data.get_mut(at as usize)? = value;
         }
         let array = Array::new(tensor.info.shape().to_vec(), data);
-        Some(self.geometry.canonical(&pair.key, array, None))
+        Some(self.geometry(&pair.key).canonical(&pair.key, array, None))
     }
 
     /// Counts what another look at the same dumps has cut.
@@ -249,12 +273,13 @@ impl<'a> Scene<'a> {
     pub fn is_cut(&self, side: Side, i: usize) -> bool {
         let key = &self.pairs[i].key;
         self.tensor(side, i)
-            .is_some_and(|t| self.geometry.cut(key, t).is_some())
+            .is_some_and(|t| self.geometry(key).cut(key, t).is_some())
     }
 
     /// Elements of a tensor that hypotheses look at.
     pub fn looked_at(&self, i: usize) -> usize {
-        let whole = |t: &Tensor| match self.geometry.cut(&self.pairs[i].key, t) {
+        let key = &self.pairs[i].key;
+        let whole = |t: &Tensor| match self.geometry(key).cut(key, t) {
             Some(part) => part.info.len(),
             None => t.info.len(),
         };
@@ -270,7 +295,8 @@ impl<'a> Scene<'a> {
     fn read(&self, side: Side, i: usize) -> Option<Array> {
         let pair = &self.pairs[i];
         let tensor = self.tensor(side, i).filter(|t| is_complete(t))?;
-        let cut = self.geometry.cut(&pair.key, tensor);
+        let geometry = self.geometry(&pair.key);
+        let cut = geometry.cut(&pair.key, tensor);
         if cut.is_some() {
             lock(&self.sampled).push(tensor.name.clone());
         }
@@ -280,7 +306,7 @@ impl<'a> Scene<'a> {
             shape: tensor.info.shape().to_vec(),
             data: tensor.values().ok()?.into(),
         };
-        Some(self.geometry.canonical(&pair.key, array, dumped))
+        Some(geometry.canonical(&pair.key, array, dumped))
     }
 
     /// One side at one place: the taps of a layer.
@@ -290,6 +316,7 @@ impl<'a> Scene<'a> {
             side,
             step: key.step,
             rank: key.rank,
+            tower: key.tower(),
             layer: key.layer,
         }
     }
@@ -326,6 +353,7 @@ pub struct Site<'a> {
     pub side: Side,
     pub step: Option<u32>,
     pub rank: Option<u32>,
+    pub tower: &'static str,
     pub layer: Option<u32>,
 }
 
@@ -341,8 +369,13 @@ impl<'a> Site<'a> {
             rank: self.rank,
             layer,
             stage: Some(stage),
-            rest: String::new(),
+            rest: self.tower.to_owned(),
         }
+    }
+
+    /// The sizes of its tower.
+    pub fn geometry(&self) -> &'a Geometry {
+        self.scene.geometry(&self.key(Stage::Embed))
     }
 
     pub fn in_layer(&self, layer: u32) -> Site<'a> {
@@ -412,7 +445,9 @@ impl<'a> Site<'a> {
     /// A part of a fused projection, when the sizes say how large it is; both sides are cut as the reference's is.
     fn cut(&self, part: usize) -> Option<Array> {
         let whole = self.dumped(Stage::QkvProj)?;
-        self.scene.cut().part(&whole, &self.scene.geometry, part)
+        self.scene
+            .cut(self.tower)
+            .part(&whole, self.geometry(), part)
     }
 }
 

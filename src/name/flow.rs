@@ -65,8 +65,13 @@ const STACKS: &[(&str, Stack)] = &[
 ];
 
 impl Stack {
+    /// Pictures and sound have no ids.
+    fn reads_tokens(self) -> bool {
+        !matches!(self, Stack::Vision | Stack::Audio)
+    }
+
     fn of(key: &Key) -> Stack {
-        let found = STACKS.iter().find(|(name, _)| *name == stack(key));
+        let found = STACKS.iter().find(|(name, _)| *name == key.tower());
         found.map_or(Stack::Main, |(_, stack)| *stack)
     }
 }
@@ -128,7 +133,7 @@ impl Flow {
                 let last = flow.last_layer.entry(node.stack).or_insert(layer);
                 *last = layer.max(*last);
             }
-            if key.rest == stack(key) {
+            if key.is_canonical() {
                 flow.have.insert(node, key.clone());
             }
         }
@@ -143,7 +148,7 @@ impl Flow {
 
     /// The nearest tensors that were dumped and that are computed from `key`; a further form of a stage has none.
     pub fn descendants(&self, key: &Key) -> Vec<Key> {
-        if key.rest != stack(key) {
+        if !key.is_canonical() {
             return Vec::new();
         }
         self.keys(self.walk(key, Flow::children).0)
@@ -154,6 +159,7 @@ impl Flow {
     pub fn not_dumped_before(&self, key: &Key) -> Vec<Key> {
         let mut passed = self.walk(key, Flow::parents).1;
         passed.retain(|n| !OPTIONAL.contains(&n.stage) || self.stages.contains(&n.stage));
+        passed.retain(|n| n.stage != Stage::InputIds || n.stack.reads_tokens());
         passed.into_iter().map(Node::key).collect()
     }
 
@@ -262,13 +268,23 @@ impl Flow {
     }
 }
 
-/// The stack of layers a key belongs to, where a model has several: the first word of `rest`, else empty.
-pub(super) fn stack(key: &Key) -> &str {
-    let first = key.rest.split(' ').next().unwrap_or("");
-    if STACKS.iter().any(|(name, _)| *name == first) {
-        first
-    } else {
-        ""
+impl Key {
+    /// The part of a model with a stack of layers of its own that it belongs to (`vision`, `audio`, `encoder`, `draft`);
+    /// empty for the model itself.
+    pub fn tower(&self) -> &'static str {
+        let first = self.rest.split(' ').next().unwrap_or("");
+        let found = STACKS.iter().find(|(name, _)| *name == first);
+        found.map_or("", |(name, _)| name)
+    }
+
+    /// Whether it belongs to a part of the model that looks up rows by token id.
+    pub fn reads_tokens(&self) -> bool {
+        Stack::of(self).reads_tokens()
+    }
+
+    /// A stage itself, and no further form of it.
+    pub fn is_canonical(&self) -> bool {
+        self.stage.is_some() && self.rest == self.tower()
     }
 }
 

@@ -462,7 +462,7 @@ fn promote(pairs: &mut [Paired]) {
             continue;
         }
         let plain = Key {
-            rest: super::flow::stack(&pair.key).to_string(),
+            rest: pair.key.tower().to_string(),
             ..pair.key.clone()
         };
         if taken.insert(plain.clone()) {

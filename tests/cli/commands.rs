@@ -323,6 +323,53 @@ fn a_fault_is_located_and_the_same_at_any_number_of_threads() {
 }
 
 #[test]
+fn a_fault_in_an_encoder_is_explained_by_the_sizes_of_the_encoder() {
+    let dir = tempfile::tempdir().unwrap();
+    let decoder = Config::llama();
+    let encoder = Config {
+        hidden: 96,
+        heads: 6,
+        kv_heads: 6,
+        seq: 7,
+        causal: false,
+        head: false,
+        ..Config::llama()
+    };
+    let fault = Fault::RopeTheta(500.0, Layers::From(1));
+    for (side, fault) in [("ref", None), ("cand", Some(&fault))] {
+        let folder = dir.path().join(side);
+        for (tower, config, fault) in [("encoder", &encoder, fault), ("decoder", &decoder, None)] {
+            let run = model::run(config, 1, Arithmetic::F32, fault);
+            let plain = dir.path().join("plain");
+            let (style, profile) = (Style::Hf, Profile::Full);
+            model::write(&run, config, &plain, style, profile, Stored::F32).unwrap();
+            fs::create_dir_all(&folder).unwrap();
+            for file in fs::read_dir(&plain).unwrap() {
+                let file = file.unwrap();
+                let name = file.file_name().into_string().unwrap();
+                let name = name.strip_prefix("model.").unwrap_or(&name);
+                fs::rename(file.path(), folder.join(format!("{tower}.{name}"))).unwrap();
+            }
+        }
+    }
+    let report = json(&compare(dir.path(), &["--format", "json"]));
+    let first = &report["first_divergence"];
+    assert_eq!(first["key"], "layers.1.q_rope#encoder", "{report:#}");
+    assert_eq!(first["propagates"], true);
+    assert_eq!(report["diagnosis"][0]["id"], "rope_theta");
+    let health = json(&tdiff(&[
+        "check",
+        path(&dir.path().join("ref")),
+        "--format",
+        "json",
+    ]));
+    assert_eq!(health["verdict"], "healthy", "{health:#}");
+    let laws = health["laws"].as_array().unwrap();
+    let of_encoder = |l: &&serde_json::Value| l["key"].as_str().unwrap().ends_with("#encoder");
+    assert!(2 * laws.iter().filter(of_encoder).count() >= laws.len() - 1);
+}
+
+#[test]
 fn stats_and_explain_and_completions_answer() {
     let dir = pair(&[1.0, 2.0, 3.0, f32::NAN], &[1.0, 2.0, 3.0, 4.0]);
     let file = dir.path().join("ref/x.npy");

@@ -89,7 +89,7 @@ impl Law for EmbeddingLaw {
         if out.is_empty() {
             out.extend(lookup.shift("sequence_shift"));
         }
-        if out.is_empty() {
+        if out.is_empty() && lookup.key.reads_tokens() {
             let ids = reference
                 .dumped(Stage::InputIds)
                 .and_then(|ids| Rows::new(&ids, true))

@@ -127,7 +127,7 @@ fn ways(candidate: &Site<'_>) -> Vec<Way> {
     }
     let separate = stages.iter().any(|s| candidate.dumped(*s).is_some());
     if let Some(whole) = candidate.dumped(Stage::QkvProj).filter(|_| !separate) {
-        let (scene, usual) = (candidate.scene, candidate.scene.cut());
+        let usual = candidate.scene.cut(candidate.tower);
         for cut in Cut::all().filter(|c| *c != usual) {
             all.push(Way {
                 cause: "fused_qkv_order",
@@ -136,7 +136,7 @@ fn ways(candidate: &Site<'_>) -> Vec<Way> {
                     cut.text(),
                     usual.text()
                 ),
-                parts: std::array::from_fn(|i| cut.part(&whole, &scene.geometry, i)),
+                parts: std::array::from_fn(|i| cut.part(&whole, candidate.geometry(), i)),
             });
         }
     }

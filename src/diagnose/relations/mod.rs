@@ -168,7 +168,8 @@ impl<'a> Case<'a> {
             .iter()
             .enumerate()
             .filter(|(_, p)| {
-                p.key.step == self.key.step
+                p.key.tower() == self.key.tower()
+                    && p.key.step == self.key.step
                     && p.key.rank == self.key.rank
                     && p.key.stage.is_some()
                     && place(&p.key) > here
@@ -218,8 +219,7 @@ fn projection_input(site: &Site<'_>, stage: Stage) -> Option<Array> {
             let post_norm = site.scene.find(&site.key(AttnOutNorm)).is_some();
             let normed = site
                 .scene
-                .pairs
-                .iter()
+                .tower(site.tower)
                 .any(|p| p.key.stage == Some(AttnNorm));
             (post_norm || !normed).then(|| site.tap(Input)).flatten()
         }),
@@ -228,8 +228,7 @@ fn projection_input(site: &Site<'_>, stage: Stage) -> Option<Array> {
         DownProj => first(&[MlpMid]).or_else(|| {
             let gated = site
                 .scene
-                .pairs
-                .iter()
+                .tower(site.tower)
                 .any(|p| p.key.stage == Some(GateProj));
             (!gated).then(|| site.tap(Act)).flatten()
         }),

@@ -70,7 +70,7 @@ fn fit(r: &[f64], c: &[f64]) -> Option<(f64, f64)> {
 /// What one factor means here.
 fn name(case: &Case<'_>, s: f64) -> (&'static str, String) {
     use Stage::*;
-    let g = &case.scene.geometry;
+    let g = case.scene.geometry(case.key);
     let near = |x: f64, y: f64| (x / y - 1.0).abs() < 2e-3;
     let factor = factor(s);
     if near(s, -1.0) {

@@ -158,8 +158,7 @@ fn other_layer(case: &Case<'_>, stage: Stage, x: &Array) -> Option<OtherLayer> {
     let site = case.site(Side::Reference);
     let mut layers: Vec<u32> = case
         .scene
-        .pairs
-        .iter()
+        .tower(site.tower)
         .filter(|p| p.key.stage == Some(stage))
         .filter_map(|p| p.key.layer)
         .collect();
@@ -240,7 +239,7 @@ fn too_coarse(case: &Case<'_>) -> Option<Suspicion> {
         .collect();
     if siblings.is_empty() {
         // earlier layers: what comes later has inherited
-        let earlier = case.scene.pairs.iter().map(|p| &p.key).filter(|k| {
+        let earlier = case.scene.tower(site.tower).map(|p| &p.key).filter(|k| {
             k.stage == Some(stage) && k.step == case.key.step && k.layer < case.key.layer
         });
         siblings = earlier

@@ -88,7 +88,7 @@ fn tasks(site: &Site<'_>, other: &Site<'_>, output: Stage, from: From) -> Vec<Ta
     let Some(task) = task(site, other, output, from) else {
         return Vec::new();
     };
-    let unknown = site.scene.geometry.head_dim.is_none() && task.heads == 1;
+    let unknown = site.geometry().head_dim.is_none() && task.heads == 1;
     if !unknown || output != Stage::AttnCtx || !matches!(task.source, Source::Heads { .. }) {
         return vec![task];
     }
@@ -362,8 +362,7 @@ fn with_past(site: &Site<'_>, stage: Stage) -> Option<Array> {
         return Some(now);
     };
     let mut steps: Vec<u32> = site
-        .scene
-        .geometry
+        .geometry()
         .steps
         .keys()
         .filter_map(|s| *s)

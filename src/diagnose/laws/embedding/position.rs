@@ -21,7 +21,7 @@ pub fn in_a_decode_step(
         return None;
     }
     // position and row of everything that the reference read
-    let steps = reference.scene.geometry.steps.keys();
+    let steps = reference.geometry().steps.keys();
     let mut table: Vec<(usize, Rows)> = Vec::new();
     for step in steps.filter(|s| s.is_some()) {
         let site = reference.at_step(*step);

@@ -259,10 +259,10 @@ pub fn other_weights(
     let name = norm.form.kind.name();
     let here = reference.key(output);
     let mut best: Option<(Key, f64)> = None;
-    for key in reference.scene.pairs.iter().map(|p| &p.key) {
+    for key in reference.scene.tower(reference.tower).map(|p| &p.key) {
         let Some(stage) = key
             .stage
-            .filter(|s| NORMS.contains(s) && key.rest.is_empty() && *key != here)
+            .filter(|s| NORMS.contains(s) && key.is_canonical() && *key != here)
         else {
             continue;
         };

@@ -62,8 +62,7 @@ fn last_output(site: &Site<'_>) -> Option<Array> {
     let here = |k: &&crate::name::Key| k.step == site.step && k.rank == site.rank;
     let last = site
         .scene
-        .pairs
-        .iter()
+        .tower(site.tower)
         .map(|p| &p.key)
         .filter(here)
         .filter_map(|k| k.layer)

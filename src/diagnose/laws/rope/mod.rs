@@ -97,7 +97,7 @@ fn parameters(r: &Rotation) -> Vec<(&'static str, serde_json::Value)> {
 /// Tokens of the steps before this one.
 pub fn start(site: &Site<'_>) -> usize {
     let Some(step) = site.step else { return 0 };
-    let steps = site.scene.geometry.steps.iter();
+    let steps = site.geometry().steps.iter();
     steps
         .filter(|(s, _)| s.is_some_and(|s| s < step))
         .map(|(_, (_, tokens))| tokens)
@@ -181,7 +181,7 @@ fn own(site: &Site<'_>, output: Stage, hint: Option<&Rotation>) -> Option<Found>
 /// The rotation of the first step of this layer and side, for the frequencies: one token alone does not tell them.
 pub(super) fn earlier(site: &Site<'_>, output: Stage) -> Option<Rotation> {
     let step = site.step?;
-    let steps = site.scene.geometry.steps.keys().filter_map(|s| *s);
+    let steps = site.geometry().steps.keys().filter_map(|s| *s);
     let first = site.at_step(Some(steps.filter(|s| *s < step).min()?));
     let (x, y) = (first.tap(input(output))?, first.dumped(output)?);
     if x.shape.get(1)? < &2 {

@@ -199,8 +199,7 @@ pub fn in_all_layers(case: &Case<'_>, m: &Match) -> Option<String> {
     let (mut holds, mut of) = (0, 0);
     for l in case
         .scene
-        .pairs
-        .iter()
+        .tower(site.tower)
         .filter(|p| p.key.stage == Some(stage) && p.key.step == case.key.step)
     {
         let l = l.key.layer?;
