@@ -277,7 +277,7 @@ fn side_stats(s: &compare::Side) -> SideStats {
     SideStats {
         count: s.count,
         mean: some(s.mean),
-        std: some((s.m2 / n).sqrt()),
+        std: some(s.std),
         min: some(s.min),
         max: some(s.max),
         rms: some(s.l2 / n.sqrt()),

@@ -62,7 +62,7 @@ pub enum Color {
 /// The diff of tensors: where two dumps of a neural network first diverge, and why.
 ///
 /// REFERENCE and CANDIDATE are directories, archives, single files or logs, in any mix of formats (npy, npz, safetensors, pt,
-/// gguf, onnx, text, logs, headerless binary). With one directory or log that holds both sides, they are told apart by a tag in
+/// gguf, onnx, max, JSON of msprobe and of Hugging Face's debugger, text, logs, headerless binary). With one directory or log that holds both sides, they are told apart by a tag in
 /// the names (h0_torch.npy / h0_cpp.npy).
 ///
 /// Exit code: 0 everything compared agrees; 1 a divergence, or a reference tensor is missing; 2 trouble (bad usage, nothing to

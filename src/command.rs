@@ -2,13 +2,13 @@
 
 use crate::cli::{Color, Request, View};
 use crate::config::Config;
-use crate::report::{REPORTERS, Style, reporter_for};
+use crate::report::{REPORTERS, Report, Style, reporter_for};
 use crate::run::{Progress, plan, run};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is known of the terminal.
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +161,13 @@ fn compare(
             Err(e)
         }
     })?;
-    for (reporter, file, _, _) in files {
+    for (reporter, file, path, _) in files {
+        if is_input(path, &report) {
+            bail!(
+                "-o {}: it is one of the files that were compared",
+                path.display()
+            );
+        }
         file.set_len(0)?;
         let mut file = BufWriter::new(file);
         reporter.write(
@@ -177,6 +183,22 @@ fn compare(
         file.flush()?;
     }
     Ok(report.exit_code)
+}
+
+/// Whether a tensor of the report was read from this file.
+fn is_input(path: &Path, report: &Report) -> bool {
+    let Ok(file) = path.canonicalize() else {
+        return false;
+    };
+    let sides = report
+        .tensors
+        .iter()
+        .flat_map(|row| [&row.reference, &row.candidate]);
+    sides.flatten().any(|side| {
+        Path::new(&side.path)
+            .canonicalize()
+            .is_ok_and(|p| p == file)
+    })
 }
 
 /// Shown only when the work lasts.

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::diagnose::investigate;
 use crate::dump::{Payload, Remark};
 use crate::judge::{Rules, judge_all};
-use crate::name::{Item, order, pair};
+use crate::name::{Item, order, pair, unused};
 use crate::pairs::{Outcome, Pair, align_all, compare_all, graph};
 use crate::report::real::count;
 use crate::report::{Note, Report};
@@ -105,7 +105,9 @@ pub fn plan(config: &Config) -> Result<Plan> {
     );
     let slots = Slot::all(&pairing);
     let items: Vec<Item<'_>> = slots.iter().map(|s| s.item(&r, &c)).collect();
-    let (sequence, basis) = order(&items, sides.options.order.as_deref());
+    let lines = sides.options.order.as_deref();
+    let (sequence, basis) = order(&items, lines);
+    notes.extend(order_note(&unused(&items, lines.unwrap_or_default())));
     let mut pairs: Vec<Pair> = sequence
         .into_iter()
         .map(|i| sides.pair(&slots[i]))
@@ -165,6 +167,16 @@ fn merged(remarks: Vec<(String, Remark)>) -> Vec<Note> {
         n.message = format!("{} (and {} more like it)", n.message, n.tensors.len() - 1);
     }
     notes
+}
+
+/// Lines of --order that name nothing.
+fn order_note(lines: &[&str]) -> Option<Note> {
+    let first = lines.first()?;
+    let message = match lines.len() {
+        1 => format!("the line `{first}` of --order names no tensor"),
+        n => format!("{n} lines of --order name no tensor, the first is `{first}`"),
+    };
+    Some(note("order_unused", message, vec![]))
 }
 
 /// Tensors that one side has and the other has not.

@@ -65,27 +65,49 @@ impl Sides {
     pub fn notes(&self) -> Vec<Note> {
         let mut notes = Vec::new();
         for side in [&self.reference, &self.candidate] {
-            notes.extend(
-                side.remarks
-                    .iter()
-                    .map(|r| note(r.id, r.message.clone(), r.tensors.clone())),
-            );
-            let ignored = side.ignored.len();
-            if ignored > 0 {
-                let files = match ignored {
-                    1 => "file is no tensor",
-                    _ => "files are no tensors",
-                };
-                notes.push(note(
-                    "ignored_files",
-                    format!("{}: {ignored} {files}", side.path.display()),
-                    vec![],
-                ));
-            }
+            let remarks = side.remarks.iter().cloned().chain(side.ignored());
+            notes.extend(remarks.map(|r| note(r.id, r.message, r.tensors)));
         }
         notes.dedup();
         notes
     }
+}
+
+impl Side {
+    /// The remark on files that are no tensors.
+    pub fn ignored(&self) -> Option<Remark> {
+        ignored(&self.path, &self.ignored)
+    }
+}
+
+/// The remark on the files below `path` that are no tensors.
+pub fn ignored(path: &Path, files: &[PathBuf]) -> Option<Remark> {
+    let are = match files.len() {
+        0 => return None,
+        1 => "file is no tensor",
+        _ => "files are no tensors",
+    };
+    Some(Remark {
+        id: "ignored_files",
+        message: format!(
+            "{}: {} {are} ({})",
+            path.display(),
+            files.len(),
+            first_names(path, files)
+        ),
+        tensors: Vec::new(),
+    })
+}
+
+/// The first of these files, by their names below `path`.
+fn first_names(path: &Path, files: &[PathBuf]) -> String {
+    const FEW: usize = 3;
+    let name = |p: &PathBuf| p.strip_prefix(path).unwrap_or(p).display().to_string();
+    let mut names: Vec<String> = files.iter().take(FEW).map(name).collect();
+    if files.len() > FEW {
+        names.push("…".into());
+    }
+    names.join(", ")
 }
 
 impl From<Dump> for Side {
@@ -106,19 +128,10 @@ impl From<Dump> for Side {
 
 /// What stands under a path that holds no tensor.
 pub fn nothing_found(path: &Path, ignored: &[PathBuf]) -> String {
-    const FEW: usize = 3;
-    let mut names: Vec<String> = ignored
-        .iter()
-        .take(FEW)
-        .map(|p| p.strip_prefix(path).unwrap_or(p).display().to_string())
-        .collect();
-    if ignored.len() > FEW {
-        names.push("…".into());
-    }
     let listed = match (ignored.len(), path.is_dir()) {
         (0, true) => String::from(": the folder is empty"),
         (0, false) => String::new(),
-        _ => format!(" ({})", names.join(", ")),
+        _ => format!(" ({})", first_names(path, ignored)),
     };
     format!(
         "{}: no tensors found, {} other files{listed}; expected .npy, .npz, .safetensors, .pt, .gguf, .pb, JSON of a tracer, a \

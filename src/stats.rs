@@ -5,7 +5,7 @@ use crate::dump::{Guess, Hints, Payload, ReadError, Rounded, Tensor, open};
 use crate::pairs::Lost;
 use crate::report::real::short;
 use crate::report::{Real, Style};
-use crate::sides::nothing_found;
+use crate::sides::{ignored, nothing_found};
 use crate::threads;
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
@@ -22,7 +22,7 @@ pub fn execute(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<u8> {
-    let mut tensors = Vec::new();
+    let (mut tensors, mut notes) = (Vec::new(), Vec::new());
     let mut code = 0;
     for path in paths {
         let dump = open(path, hints)?;
@@ -33,6 +33,8 @@ pub fn execute(
             writeln!(err, "tdiff: {error}")?;
             code = 2;
         }
+        notes.extend(ignored(&dump.root, &dump.ignored));
+        notes.extend(dump.notes);
         tensors.extend(dump.tensors);
     }
     let summaries: Vec<Result<Summary, Lost>> =
@@ -49,12 +51,22 @@ pub fn execute(
     }
     if as_json {
         let all: Vec<Value> = read.iter().map(|(t, s)| object(t, s)).collect();
-        serde_json::to_writer_pretty(&mut *out, &json!({"schema": 1, "tensors": all}))?;
+        let notes: Vec<Value> = notes
+            .iter()
+            .map(|n| json!({"id": n.id, "message": n.message, "tensors": n.tensors}))
+            .collect();
+        let stats = json!({"schema": 1, "tensors": all, "notes": notes});
+        serde_json::to_writer_pretty(&mut *out, &stats)?;
         writeln!(out)?;
-    } else if let [(tensor, summary)] = &read[..] {
+        return Ok(code);
+    }
+    if let [(tensor, summary)] = &read[..] {
         one(tensor, summary, out)?;
     } else {
         many(&read, style, out)?;
+    }
+    for note in &notes {
+        writeln!(out, "note: {} [{}]", note.message, note.id)?;
     }
     Ok(code)
 }

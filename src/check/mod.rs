@@ -138,6 +138,14 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
         message: e.to_string(),
         evidence: vec![],
     }));
+    let remarks = side.remarks.iter().cloned().chain(side.ignored());
+    findings.extend(remarks.map(|r| Finding {
+        id: r.id,
+        severity: Severity::Note,
+        key: path.display().to_string(),
+        message: r.message,
+        evidence: vec![],
+    }));
     let laws = fits(&scene);
     findings.extend(alike::differing(&scene, &laws, &findings));
     let sampled = scene.sampled();

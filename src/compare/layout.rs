@@ -90,7 +90,8 @@ pub fn align<'a>(
     let choices = readings(&r_box, &c_box, stage);
     let Some(best) = choose(&reference, &candidate, &choices)? else {
         return Err(Misfit::Shapes(format!(
-            "shape {r_shape:?} against {c_shape:?}: no layout makes them comparable"
+            "shape {r_shape:?} against {c_shape:?}: no layout makes them comparable{}",
+            headerless::bytes(&reference, &candidate)
         )));
     };
     notes.push(best.remark(&r_shape, &c_shape));

@@ -78,10 +78,13 @@ fn diagnosis(s: &Suspicion, confidence: f64) -> Diagnosis {
 }
 
 fn unexplained(pair: &Pair) -> Diagnosis {
-    let hint = pair.key.stage.map_or(
-        "compare what computes this tensor on both sides, and its weights",
-        hint,
-    );
+    let hint = match (&pair.outcome, pair.key.stage) {
+        (Outcome::Incomparable(_), _) => {
+            "the sizes differ: compare what both sides dump there, and both configurations"
+        }
+        (_, Some(stage)) => hint(stage),
+        (_, None) => "compare what computes this tensor on both sides, and its weights",
+    };
     let fact = match &pair.outcome {
         Outcome::Incomparable(why) => why.clone(),
         Outcome::Statistics(_) => {

@@ -68,6 +68,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "Nothing in the names tells two sides apart: the dump is read as one side, and nothing can be compared with it.",
     ),
     (
+        "order_unused",
+        "A line of --order names no tensor by its stage, key or name: check its spelling (`tdiff pairs` shows the keys).",
+    ),
+    (
         "other_members",
         "Members of an archive that are no arrays: left out.",
     ),

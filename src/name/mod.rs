@@ -25,7 +25,7 @@ mod weights;
 mod words;
 
 pub use flow::Flow;
-pub use order::{Item, OrderBasis, order};
+pub use order::{Item, OrderBasis, order, unused};
 pub use pairing::{How, Note, Paired, Pairing, pair};
 pub use rename::{Map, Side};
 pub use sides::{Sides, split_sides};

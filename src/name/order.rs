@@ -246,13 +246,16 @@ fn about(name: &str) -> Option<Stage> {
     )
 }
 
+/// The user's lines that name no item.
+pub fn unused<'l>(items: &[Item<'_>], lines: &'l [String]) -> Vec<&'l str> {
+    let idle = |line: &&str| !items.iter().any(|i| names(i.key, i.name, line));
+    let lines = lines.iter().map(|line| line.trim());
+    lines.filter(idle).collect()
+}
+
 /// Items that the user's lines name take the places of those items, in the order of the lines. Returns whether any was named.
 fn by_user(items: &[Item<'_>], sorted: &mut [usize], lines: &[String]) -> bool {
-    let lines: Vec<&str> = lines
-        .iter()
-        .map(|l| l.trim())
-        .filter(|l| !l.is_empty() && !l.starts_with('#'))
-        .collect();
+    let lines: Vec<&str> = lines.iter().map(|l| l.trim()).collect();
     let line_of = |i: usize| {
         lines
             .iter()

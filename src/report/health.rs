@@ -59,8 +59,13 @@ fn group(same: &[Finding], width: usize, out: &mut dyn Write) -> io::Result<()> 
         } else {
             format!(" ({})", f.evidence.join("; "))
         };
+        // what is about the dump as a whole names it already
+        let place = match f.message.starts_with(&f.key) {
+            true => String::new(),
+            false => format!("{}: ", f.key),
+        };
         for (i, line) in wrap(
-            &format!("{mark:<5}{}: {} [{}]{evidence}", f.key, f.message, f.id),
+            &format!("{mark:<5}{place}{} [{}]{evidence}", f.message, f.id),
             width,
         )
         .into_iter()

@@ -41,6 +41,7 @@ pub const REPORTERS: &[&dyn Reporter] = &[
 /// The reporter that a file's extension chooses.
 pub fn reporter_for(path: &std::path::Path) -> Result<&'static dyn Reporter, String> {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+    let extension = extension.to_ascii_lowercase();
     let known = || {
         REPORTERS
             .iter()
@@ -51,7 +52,7 @@ pub fn reporter_for(path: &std::path::Path) -> Result<&'static dyn Reporter, Str
     };
     let found = REPORTERS
         .iter()
-        .find(|r| r.extensions().contains(&extension));
+        .find(|r| r.extensions().contains(&&*extension));
     found
         .copied()
         .ok_or_else(|| format!("the extension chooses the format; there are {}", known()))

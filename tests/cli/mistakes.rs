@@ -153,3 +153,52 @@ fn an_empty_tensor_is_not_a_part_of_another() {
         }
     }
 }
+
+#[test]
+fn a_cut_file_without_header_is_named_with_both_sizes() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = folder(dir.path(), "whole", &["x.npy"]);
+    let cut = folder(dir.path(), "cut", &[]);
+    fs::write(Path::new(&cut).join("x.bin"), [0; 6]).unwrap();
+    let output = tdiff(&[&whole, &cut]);
+    let said = text(&output.stdout);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said.contains("`x` has no header: it holds 6 bytes, f32 [2] takes 8"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_report_is_not_written_over_what_was_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let [r, c] = ["r.txt", "c.txt"].map(|name| {
+        let path = dir.path().join(name);
+        fs::write(&path, "0.5 0.25\n").unwrap();
+        path.to_str().unwrap().to_owned()
+    });
+    refused(
+        &[&r, &c, "-o", &c],
+        &["one of the files that were compared"],
+    );
+    assert_eq!(fs::read_to_string(&c).unwrap(), "0.5 0.25\n");
+    let report = dir.path().join("report.HTML");
+    let output = tdiff(&[&r, &c, "-q", "-o", report.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(fs::read_to_string(report).unwrap().contains("<html"));
+}
+
+#[test]
+fn what_is_left_out_is_said_by_every_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let dump = folder(dir.path(), "dump", &["alpha.npy", "plot.png"]);
+    let lines = dir.path().join("lines");
+    fs::write(&lines, "alpha\nomega\n").unwrap();
+    let said = |args: &[&str]| text(&tdiff(args).stdout);
+    let compared = said(&[&dump, &dump, "--order", lines.to_str().unwrap()]);
+    assert!(compared.contains("`omega` of --order names no tensor"));
+    for shown in [compared, said(&["stats", &dump]), said(&["check", &dump])] {
+        assert!(shown.contains("1 file is no tensor (plot.png)"), "{shown}");
+    }
+}

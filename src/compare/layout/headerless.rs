@@ -24,6 +24,24 @@ pub fn reread<'a>(reference: &'a Tensor, candidate: &'a Tensor) -> Result<Aligne
     })
 }
 
+/// What a file without a header holds, and what its partner's elements would take: one that is cut holds less.
+pub fn bytes(reference: &Tensor, candidate: &Tensor) -> String {
+    let sides = [(reference, candidate), (candidate, reference)];
+    let said = sides.into_iter().find_map(|(one, other)| {
+        (one.guess == Some(Guess::Size) && other.guess.is_none()).then(|| {
+            format!(
+                "; `{}` has no header: it holds {} bytes, {} {:?} takes {}",
+                one.name,
+                one.info.byte_extent(),
+                other.info.dtype(),
+                other.info.shape(),
+                other.info.byte_extent()
+            )
+        })
+    });
+    said.unwrap_or_default()
+}
+
 fn like_partner<'a>(
     one: &'a Tensor,
     other: &Tensor,
