@@ -36,21 +36,45 @@ fn at<'a>(scene: &'a Scene<'_>, stages: &'a [Stage]) -> impl Iterator<Item = Tap
 
 impl Check for Weights {
     fn run(&self, scene: &Scene<'_>) -> Vec<Finding> {
-        at(scene, &[Stage::AttnWeights])
-            .filter(|tap| tap.array.width() > 1)
-            .flat_map(|tap| weights(&tap))
-            .collect()
+        let (mut out, mut alone, mut layers) = (Vec::new(), Vec::new(), 0);
+        for tap in at(scene, &[Stage::AttnWeights]).filter(|tap| tap.array.width() > 1) {
+            // a row that is all zero or NaN is fully masked padding
+            let live: Vec<&[f64]> = tap
+                .array
+                .rows()
+                .filter(|r| r.iter().any(|x| *x != 0.0 && x.is_finite()))
+                .collect();
+            // a row that sees one or two keys says nothing
+            let wide: Vec<&[f64]> = live.iter().copied().filter(|r| used(r) > 2).collect();
+            out.extend(distribution(&tap, &live));
+            out.extend(uniform(&tap, &wide));
+            alone.extend(one_position(&wide).map(|position| (tap.key, position)));
+            layers += 1;
+        }
+        // The first token takes what heads have no use for (Xiao et al. 2024, <https://arxiv.org/abs/2309.17453>): in some
+        // layers that may be everything, in every layer it is a fault.
+        let sinks = alone.iter().filter(|(_, position)| *position == 0).count();
+        out.extend(alone.into_iter().map(|(key, position)| {
+            let message = format!("every row has all its weight on position {position}");
+            match position {
+                0 if sinks < layers => Finding::note(
+                    "attention_one_position",
+                    key,
+                    message + ": an attention sink",
+                ),
+                _ => Finding::red("attention_one_position", key, message),
+            }
+        }));
+        out
     }
 }
 
-fn weights(tap: &Tap<'_>) -> Vec<Finding> {
-    let (key, a) = (tap.key, &tap.array);
-    let mut out = Vec::new();
-    // a row that is all zero or NaN is fully masked padding
-    let live: Vec<&[f64]> = a
-        .rows()
-        .filter(|r| r.iter().any(|x| *x != 0.0 && x.is_finite()))
-        .collect();
+/// Keys that a row attends to.
+fn used(row: &[f64]) -> usize {
+    row.iter().filter(|x| **x > 0.0).count()
+}
+
+fn distribution(tap: &Tap<'_>, live: &[&[f64]]) -> Option<Finding> {
     let sums = live.iter().map(|r| r.iter().sum::<f64>());
     let worst = sums
         .max_by(|a, b| (a - 1.0).abs().total_cmp(&(b - 1.0).abs()))
@@ -58,50 +82,37 @@ fn weights(tap: &Tap<'_>) -> Vec<Finding> {
     // some keys of a row are missing where the tensor was cut
     let sums_to_one = (worst - 1.0).abs() <= 2e-2 || tap.is_cut;
     let negative = live.iter().any(|r| r.iter().any(|x| *x < 0.0));
-    if !sums_to_one || negative {
-        let what = if negative {
-            "there are negative weights".into()
-        } else {
-            format!("a row sums to {}", short(worst))
-        };
-        out.push(Finding::red(
-            "softmax_not_normalised",
-            key,
-            format!("attention weights are no distribution: {what}"),
-        ));
-    }
-    let used = |r: &[f64]| r.iter().filter(|x| **x > 0.0).count();
-    let wide: Vec<&&[f64]> = live.iter().filter(|r| used(r) > 2).collect();
-    if wide.len() > 1 {
-        let flat = |r: &[f64]| {
-            let n = used(r) as f64;
-            r.iter()
-                .filter(|x| **x > 0.0)
-                .all(|x| (x * n - 1.0).abs() < 1e-3)
-        };
-        if wide.iter().all(|r| flat(r)) {
-            out.push(Finding::red(
-                "attention_uniform",
-                key,
-                "all weights of every row are equal: the scores do not reach the softmax".into(),
-            ));
-        }
-        let peak = |r: &[f64]| {
-            r.iter()
-                .enumerate()
-                .max_by(|x, y| x.1.total_cmp(y.1))
-                .map(|(i, x)| (i, *x))
-        };
-        let peaks: Vec<_> = wide.iter().filter_map(|r| peak(r)).collect();
-        if peaks.iter().all(|(i, x)| *i == peaks[0].0 && *x > 0.999) {
-            out.push(Finding::red(
-                "attention_one_position",
-                key,
-                format!("every row has all its weight on position {}", peaks[0].0),
-            ));
-        }
-    }
-    out
+    let what = match (negative, sums_to_one) {
+        (true, _) => "there are negative weights".into(),
+        (false, false) => format!("a row sums to {}", short(worst)),
+        (false, true) => return None,
+    };
+    let message = format!("attention weights are no distribution: {what}");
+    Some(Finding::red("softmax_not_normalised", tap.key, message))
+}
+
+fn uniform(tap: &Tap<'_>, wide: &[&[f64]]) -> Option<Finding> {
+    let flat = |r: &[f64]| {
+        let n = used(r) as f64;
+        let mut weights = r.iter().filter(|x| **x > 0.0);
+        weights.all(|x| (x * n - 1.0).abs() < 1e-3)
+    };
+    (wide.len() > 1 && wide.iter().all(|r| flat(r))).then(|| {
+        let message = "all weights of every row are equal: the scores do not reach the softmax";
+        Finding::red("attention_uniform", tap.key, message.into())
+    })
+}
+
+/// The key that every row gives all its weight to.
+fn one_position(wide: &[&[f64]]) -> Option<usize> {
+    let peak = |r: &&[f64]| {
+        let largest = r.iter().enumerate().max_by(|x, y| x.1.total_cmp(y.1));
+        largest.map(|(i, x)| (i, *x))
+    };
+    let peaks: Vec<(usize, f64)> = wide.iter().filter_map(peak).collect();
+    let &(first, _) = peaks.first().filter(|_| peaks.len() > 1)?;
+    let alike = peaks.iter().all(|(i, x)| *i == first && *x > 0.999);
+    alike.then_some(first)
 }
 
 impl Check for Rotation {

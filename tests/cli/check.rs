@@ -100,7 +100,7 @@ const FLAGS: &[Flag] = &[
         for row in weights.chunks_mut(shape[3]) {
             // so small that they are there and count for nothing
             row.iter_mut().for_each(|x| *x = x.min(1e-9));
-            row[0] = 1.0;
+            row[1] = 1.0;
         }
     }),
     ("context_ignored", "layers.1.attn_weights", |run| {
@@ -284,4 +284,26 @@ fn the_fitted_laws_are_those_of_the_configuration() {
             softmax.text
         );
     }
+}
+
+#[test]
+fn an_attention_sink_is_no_fault_unless_every_layer_is_one() {
+    let config = Config::llama();
+    let sink = |layers: std::ops::Range<usize>| {
+        let mut run = healthy(&config);
+        for layer in layers {
+            let (shape, weights) = values(&mut run, &format!("layers.{layer}.attn_weights"));
+            for row in weights.chunks_mut(shape[3]) {
+                row.iter_mut().for_each(|x| *x = x.min(1e-5));
+                row[0] = 1.0;
+            }
+        }
+        let health = health(&run, &config);
+        let mut found = health.findings.into_iter();
+        found.find(|f| f.id == "attention_one_position").unwrap()
+    };
+    let one = sink(1..2);
+    assert_eq!(one.severity, Severity::Note);
+    assert!(one.message.ends_with("position 0: an attention sink"));
+    assert_eq!(sink(0..config.layers).severity, Severity::Red);
 }
