@@ -6,6 +6,7 @@ mod dot;
 mod flat;
 pub mod fused;
 pub mod geometry;
+pub mod head_norm;
 pub mod investigate;
 pub mod laws;
 pub mod relations;

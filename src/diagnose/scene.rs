@@ -3,6 +3,7 @@
 
 use super::dot::{distance, norm};
 use super::fused::Cut;
+use super::head_norm::undumped;
 use crate::dump::{Payload, Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
@@ -400,7 +401,7 @@ impl<'a> Site<'a> {
 
     /// The tensor at a stage: dumped, or derived from others that determine it (the stream entering a layer is what left
     /// the one before; the stream after attention is the stream before plus the branch; raw Q is the normed one where the
-    /// model norms no heads, …).
+    /// model norms no heads, and tells it where it does, …).
     pub fn tap(&self, stage: Stage) -> Option<Array> {
         self.dumped(stage).or_else(|| self.derived(stage))
     }
@@ -433,8 +434,12 @@ impl<'a> Site<'a> {
                 self.dumped(Stage::GateProj)?;
                 act.zip(&up, |a, u| a * u).filter(|_| act.shape == up.shape)
             }
-            Stage::QNorm => self.tap(Stage::QProj),
-            Stage::KNorm => self.tap(Stage::KProj),
+            Stage::QNorm => {
+                undumped(self, Stage::QProj, Stage::QRope).or_else(|| self.tap(Stage::QProj))
+            }
+            Stage::KNorm => {
+                undumped(self, Stage::KProj, Stage::KRope).or_else(|| self.tap(Stage::KProj))
+            }
             Stage::QProj => self.cut(0),
             Stage::KProj => self.cut(1),
             Stage::VProj => self.cut(2),

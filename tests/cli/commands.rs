@@ -1,5 +1,6 @@
 //! What scripts rely on: exit codes, standard output and standard error of every command.
 
+use super::model::faults::Which;
 use super::model::{self, Arithmetic, Config, Fault, Layers, Profile, Stored, Style};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -367,6 +368,40 @@ fn a_fault_in_an_encoder_is_explained_by_the_sizes_of_the_encoder() {
     let laws = health["laws"].as_array().unwrap();
     let of_encoder = |l: &&serde_json::Value| l["key"].as_str().unwrap().ends_with("#encoder");
     assert!(2 * laws.iter().filter(of_encoder).count() >= laws.len() - 1);
+}
+
+#[test]
+fn a_norm_of_heads_that_was_not_dumped_is_seen_at_the_first_token() {
+    let config = Config::qwen3();
+    let all = Layers::All;
+    let faults = [
+        (Fault::RopeTheta(500.0, all), "rope_theta"),
+        (Fault::RopeInterleaved(all), "rope_interleaved"),
+        (Fault::QkNormMissing(Which::Both, all), "qk_norm_missing"),
+        (Fault::QkNormWrongAxis(all), "qk_norm_wrong_axis"),
+    ];
+    for (fault, id) in faults {
+        let dir = tempfile::tempdir().unwrap();
+        for (side, fault) in [("ref", None), ("cand", Some(&fault))] {
+            let run = model::run(&config, 1, Arithmetic::F32Chunked, fault);
+            let folder = dir.path().join(side);
+            let (style, profile) = (Style::Canonical, Profile::NoAttention);
+            model::write(&run, &config, &folder, style, profile, Stored::F32).unwrap();
+            for layer in 0..config.layers {
+                for norm in ["q_norm", "k_norm"] {
+                    // a candidate without the norm has no such file
+                    let _ = fs::remove_file(folder.join(format!("layers.{layer}.{norm}.npy")));
+                }
+            }
+        }
+        let report = json(&compare(dir.path(), &["--format", "json"]));
+        assert_eq!(report["first_divergence"]["key"], "layers.0.q_rope", "{id}");
+        assert_eq!(
+            report["diagnosis"][0]["id"], id,
+            "{:#}",
+            report["diagnosis"]
+        );
+    }
 }
 
 #[test]

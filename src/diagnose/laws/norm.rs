@@ -65,6 +65,7 @@ impl Law for NormLaw {
     ) -> Vec<Suspicion> {
         if matches!(output, Stage::QRope | Stage::KRope) {
             return heads::skipped(reference, candidate, output, noise)
+                .or_else(|| heads::unseen(reference, candidate, output, noise))
                 .into_iter()
                 .collect();
         }

@@ -4,6 +4,7 @@
 use super::super::trial::{Trial, distance, short};
 use super::fit::{Norm, Rows};
 use super::hypotheses::Hypothesis;
+use crate::diagnose::head_norm::{FirstToken, SAME, undumped};
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::name::Stage;
 
@@ -79,14 +80,14 @@ pub fn skipped(
     rotated: Stage,
     noise: f64,
 ) -> Option<Suspicion> {
-    let (normed, raw) = match rotated {
-        Stage::QRope => (Stage::QNorm, Stage::QProj),
-        _ => (Stage::KNorm, Stage::KProj),
-    };
+    let (normed, raw) = before(rotated);
     if candidate.dumped(normed).is_some() {
         return None;
     }
-    let should = lengths(&reference.dumped(normed)?);
+    let should = reference
+        .dumped(normed)
+        .or_else(|| undumped(reference, raw, rotated));
+    let should = lengths(&should?);
     let (is, was) = (
         lengths(&candidate.dumped(rotated)?),
         lengths(&candidate.tap(raw)?),
@@ -115,6 +116,63 @@ pub fn skipped(
             ),
         ],
     })
+}
+
+/// A norm that neither side dumped, seen at the first token, which RoPE leaves as it is: other weights, or over all heads.
+pub fn unseen(
+    reference: &Site<'_>,
+    candidate: &Site<'_>,
+    rotated: Stage,
+    noise: f64,
+) -> Option<Suspicion> {
+    let (normed, raw) = before(rotated);
+    if candidate.dumped(normed).is_some() || reference.dumped(normed).is_some() {
+        return None;
+    }
+    let weight = FirstToken::of(reference, raw, rotated)?.weight()?;
+    let c = FirstToken::of(candidate, raw, rotated)?;
+    let before = c.left_by_head(&weight);
+    // epsilon is not known
+    let trial =
+        |after| Some(Trial { before, after }).filter(|t| before > SAME && t.convinces(noise));
+    let by_token = || {
+        Some((
+            trial(c.left_by_token(&weight))?,
+            "qk_norm_wrong_axis",
+            "norms all heads of a token together",
+        ))
+    };
+    let by_head = || {
+        Some((
+            trial(c.left_by_head(&c.weight()?))?,
+            "norm_wrong_weight",
+            "norms the heads with other weights",
+        ))
+    };
+    let (trial, cause, what) = by_token().or_else(by_head)?;
+    Some(Suspicion {
+        cause,
+        key: candidate.key(rotated),
+        title: format!("the candidate's {normed}, which was not dumped, {what}"),
+        before: trial.before,
+        after: trial.after,
+        evidence: vec![
+            format!(
+                "at the first token, which RoPE leaves as it is: {}",
+                trial.text()
+            ),
+            format!(
+                "there the reference's {rotated} is its {raw}, normed head by head with one weight for all heads"
+            ),
+        ],
+    })
+}
+
+fn before(rotated: Stage) -> (Stage, Stage) {
+    match rotated {
+        Stage::QRope => (Stage::QNorm, Stage::QProj),
+        _ => (Stage::KNorm, Stage::KProj),
+    }
 }
 
 /// Euclidean length of every row of the last axis.
