@@ -2,6 +2,7 @@
 
 use super::causes::{find, hint};
 use super::investigate::{DESCRIPTIONS, EXPLAINS, at_all, is_partial, lawful, weight};
+use super::tokens::{self, Pattern};
 use super::{Scene, Suspicion};
 use crate::localise::{Graph, Localisation};
 use crate::pairs::{Outcome, Pair};
@@ -9,6 +10,8 @@ use crate::report::Diagnosis;
 
 /// Hypotheses shown for one place.
 const MOST: usize = 4;
+/// How certain the pattern of the tokens makes a cause.
+const SEEN: f64 = 0.7;
 /// The share of its confidence that a cause keeps which was proved in another layer than where the difference begins.
 const PROMOTED: f64 = 0.8;
 /// Places beside the first divergence that are searched for further faults.
@@ -21,7 +24,7 @@ pub fn conclude(
     graph: &Graph,
     suspicions: &[Vec<Suspicion>],
 ) -> Vec<Diagnosis> {
-    let mut out = at_origins(scene.pairs, found, suspicions);
+    let mut out = at_origins(scene, found, graph, suspicions);
     let shorter = scene.shorter();
     further(&shorter, found, &mut out);
     scene.sampled_too(&shorter);
@@ -32,14 +35,16 @@ pub fn conclude(
 
 /// The causes at the origins, the first divergence first.
 fn at_origins(
-    pairs: &[Pair],
+    scene: &Scene<'_>,
     found: &Localisation,
+    graph: &Graph,
     suspicions: &[Vec<Suspicion>],
 ) -> Vec<Diagnosis> {
     let Some(first) = found.first() else {
         return Vec::new();
     };
     let mut out: Vec<Diagnosis> = Vec::new();
+    let pairs = scene.pairs;
     let others = (0..pairs.len()).filter(|&i| found.origin[i] && i != first);
     for i in std::iter::once(first).chain(others) {
         let bound = found.bound[i];
@@ -52,11 +57,22 @@ fn at_origins(
                 None => out.push(diagnosis(s, weight(s, bound))),
             }
         }
-        if i == first && out.is_empty() {
-            out.push(unexplained(&pairs[i]));
+        if i == first && out.first().is_none_or(is_vague) {
+            let pattern = tokens::pattern(scene, i, &graph.skipped[i], bound);
+            match (pattern, out.first_mut()) {
+                (Some(p), _) if p.cause.is_some() => out.insert(0, seen(&p, &pairs[i])),
+                (Some(p), Some(best)) => best.evidence.extend([p.title, p.evidence]),
+                (None, Some(_)) => {}
+                (pattern, None) => out.push(unexplained(&pairs[i], pattern)),
+            }
         }
     }
     out
+}
+
+/// Whether it names no cause, or none with certainty.
+fn is_vague(d: &Diagnosis) -> bool {
+    d.id == "unexplained" || DESCRIPTIONS.contains(&d.id.as_str()) || d.confidence < EXPLAINS
 }
 
 /// The order says what to look at first: no entry claims more than the one before it.
@@ -77,7 +93,20 @@ fn diagnosis(s: &Suspicion, confidence: f64) -> Diagnosis {
     }
 }
 
-fn unexplained(pair: &Pair) -> Diagnosis {
+/// A cause that the pattern of the tokens shows.
+fn seen(pattern: &Pattern, pair: &Pair) -> Diagnosis {
+    let cause = pattern.cause.unwrap_or("unexplained");
+    Diagnosis {
+        id: cause.into(),
+        title: pattern.title.clone(),
+        key: pair.key.to_string(),
+        confidence: SEEN,
+        evidence: vec![pattern.evidence.clone()],
+        advice: find(cause).map_or(String::new(), |c| c.change.to_owned()),
+    }
+}
+
+fn unexplained(pair: &Pair, pattern: Option<Pattern>) -> Diagnosis {
     let hint = match (&pair.outcome, pair.key.stage) {
         (Outcome::Incomparable(_), _) => {
             "the sizes differ: compare what both sides dump there, and both configurations"
@@ -97,13 +126,17 @@ fn unexplained(pair: &Pair) -> Diagnosis {
         ),
         _ => "every tested hypothesis leaves the difference as it is".into(),
     };
+    let (hint, evidence) = match pattern {
+        Some(p) => (p.title, vec![p.evidence, fact]),
+        None => (hint.to_owned(), vec![fact]),
+    };
     Diagnosis {
         id: "unexplained".into(),
         title: format!("no known cause explains it; {hint}"),
         key: pair.key.to_string(),
         confidence: 0.2,
-        evidence: vec![fact],
-        advice: hint.to_owned(),
+        evidence,
+        advice: hint,
     }
 }
 
@@ -128,10 +161,7 @@ fn further(scene: &Scene<'_>, found: &Localisation, out: &mut Vec<Diagnosis>) {
 fn promote(scene: &Scene<'_>, found: &Localisation, graph: &Graph, out: &mut Vec<Diagnosis>) {
     let Some(first) = found.first() else { return };
     let key = &scene.pairs[first].key;
-    let vague = |d: &Diagnosis| {
-        d.id == "unexplained" || DESCRIPTIONS.contains(&d.id.as_str()) || d.confidence < EXPLAINS
-    };
-    if !out.first().is_some_and(vague) {
+    if !out.first().is_some_and(is_vague) {
         return;
     }
     let stage_of = |key: &str| key.rsplit(['.', '/']).next().unwrap_or(key).to_owned();
@@ -139,7 +169,7 @@ fn promote(scene: &Scene<'_>, found: &Localisation, graph: &Graph, out: &mut Vec
     gap.push(stage_of(&key.to_string()));
     let proved = out
         .iter()
-        .position(|d| !vague(d) && d.key != key.to_string() && gap.contains(&stage_of(&d.key)));
+        .position(|d| !is_vague(d) && d.key != key.to_string() && gap.contains(&stage_of(&d.key)));
     let Some(at) = proved else { return };
     let mut cause = out.remove(at);
     cause.confidence *= PROMOTED;

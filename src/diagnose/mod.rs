@@ -11,6 +11,7 @@ pub mod investigate;
 pub mod laws;
 pub mod relations;
 pub mod scene;
+mod tokens;
 
 pub use investigate::{Conclusion, investigate};
 pub use scene::{Array, Geometry, Scene, Side, Site};

@@ -405,6 +405,33 @@ fn a_norm_of_heads_that_was_not_dumped_is_seen_at_the_first_token() {
 }
 
 #[test]
+fn attention_that_was_not_dumped_shows_in_the_tokens() {
+    let config = Config::llama();
+    let all = Layers::All;
+    let faults = [
+        (Fault::CausalMaskMissing(all), "causal_mask_missing", "last"),
+        (Fault::RopeTheta(500.0, all), "unexplained", "first"),
+    ];
+    for (fault, id, token) in faults {
+        let dir = tempfile::tempdir().unwrap();
+        for (side, fault) in [("ref", None), ("cand", Some(&fault))] {
+            let run = model::run(&config, 1, Arithmetic::F32Chunked, fault);
+            let folder = dir.path().join(side);
+            let (style, profile) = (Style::Hf, Profile::Blocks);
+            model::write(&run, &config, &folder, style, profile, Stored::F32).unwrap();
+        }
+        let report = json(&compare(dir.path(), &["--format", "json"]));
+        let best = &report["diagnosis"][0];
+        let title = best["title"].as_str().unwrap();
+        assert_eq!(best["id"], id, "{title}");
+        assert!(
+            title.contains(&format!("the {token} token agrees")),
+            "{title}"
+        );
+    }
+}
+
+#[test]
 fn stats_and_explain_and_completions_answer() {
     let dir = pair(&[1.0, 2.0, 3.0, f32::NAN], &[1.0, 2.0, 3.0, 4.0]);
     let file = dir.path().join("ref/x.npy");
