@@ -110,7 +110,7 @@ mod tests {
         attention_scale attention_softcap_missing causal_mask_missing causal_mask_off_by_one padding_mask_ignored
         sliding_window_ignored sliding_window_wrong softmax_axis softmax_not_normalised nan_fully_masked_row
         pad_rows_differ tile_tail_unwritten kv_cache_position kv_cache_stale
-        residual_missing residual_doubled residual_sign residual_from_normed branch_doubled gate_up_swapped
+        residual_missing residual_doubled residual_sign residual_from_normed residual_wrong_source branch_doubled gate_up_swapped
         activation_on_wrong_branch wrong_activation gelu_variant activation_missing lm_head_tied_wrongly
         logit_softcap_missing logit_scale_missing
         fp16_overflow precision_loss dropout_active

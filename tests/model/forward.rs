@@ -232,7 +232,12 @@ impl Pass<'_> {
         }
         match c.block {
             Block::PreNorm | Block::Parallel => {
-                let y = self.norm(&key("mlp_norm"), &stream);
+                let read = if rule.norm_before_attention {
+                    &input
+                } else {
+                    &stream
+                };
+                let y = self.norm(&key("mlp_norm"), read);
                 mlp_input = self.tap(&key("mlp_norm"), &shape, y);
             }
             Block::PostNorm => {
@@ -274,6 +279,9 @@ impl Pass<'_> {
         }
         if c.parallel() {
             stream = self.residual(rule.attn_residual, &stream, &normed, &branch);
+        }
+        if rule.sum_before_attention {
+            stream = input;
         }
         let mut output = self.residual(rule.mlp_residual, &stream, &mlp_input, &mlp);
         if c.block == Block::PostNorm {

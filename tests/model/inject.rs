@@ -162,6 +162,10 @@ fn inject_later(fault: &Fault, c: &Config, w: &mut Weights, r: &mut Recipe) {
         ResidualDoubled(site) => residual(r, site, Residual::InputDoubled),
         ResidualSign(site) => residual(r, site, Residual::Minus),
         ResidualFromNormed(site) => residual(r, site, Residual::FromNormed),
+        ResidualWrongSource(Site(stage, layers)) => at(r, layers, |l| match stage {
+            "mlp_norm" => l.norm_before_attention = true,
+            _ => l.sum_before_attention = true,
+        }),
         BranchDoubled(site) => residual(r, site, Residual::BranchDoubled),
         GateUpSwapped(layers) => (0..c.layers).filter(|&l| layers.contains(l)).for_each(|l| {
             for suffix in ["", ".bias"] {

@@ -82,6 +82,9 @@ pub struct Layer {
     pub qkv_order: [usize; 3],
     pub attn_residual: Residual,
     pub mlp_residual: Residual,
+    /// The MLP's norm, and its sum, read the stream from before attention.
+    pub norm_before_attention: bool,
+    pub sum_before_attention: bool,
     pub act: Activation,
     pub act_on_up: bool,
 }
@@ -182,6 +185,8 @@ impl Recipe {
                 qkv_order: [0, 1, 2],
                 attn_residual: Residual::Sum,
                 mlp_residual: Residual::Sum,
+                norm_before_attention: false,
+                sum_before_attention: false,
                 act: c.act,
                 act_on_up: false,
             });

@@ -12,6 +12,15 @@ pub(super) const CAUSES: &[Cause] = &[
         change: "Add the input of the block to the output of the branch.",
     },
     Cause {
+        id: "residual_wrong_source",
+        title: "the stream is taken from the wrong place",
+        what: "The MLP's norm or its sum reads the stream from before attention in place of the one behind it, or the reverse.",
+        looks: "The output obeys its law with the other stream.",
+        why: "A parallel block was built as a sequential one or the other way round, or a variable was not replaced by the sum.",
+        change: "Sequential blocks: x = x + attention(norm(x)), then x = x + mlp(norm(x)); parallel ones (GPT-J, GPT-NeoX, \
+             Cohere): x + attention(norm(x)) + mlp(norm(x)).",
+    },
+    Cause {
         id: "residual_doubled",
         title: "the residual is added twice",
         what: "The input of the block goes in twice.",

@@ -2,6 +2,7 @@
 
 mod activation;
 pub mod attention;
+mod branch_point;
 mod embedding;
 mod logits;
 mod norm;
@@ -63,6 +64,7 @@ pub const LAWS: &[&dyn Law] = &[
     &attention::padding::PaddedRows,
     &residual::ResidualLaw,
     &stream::HiddenStream,
+    &branch_point::BranchPoint,
     &activation::ActivationLaw,
     &logits::LogitsLaw,
 ];

@@ -41,6 +41,17 @@ pub const CASES: &[Case] = &[
     row(Config::llama, ResidualFromNormed(attn(All)), ATTN0),
     row(Config::gpt2, ResidualFromNormed(mlp(Only(1))), OUT1),
     row(Config::gemma2, ResidualFromNormed(attn(Only(1))), ATTN1),
+    row(
+        Config::llama,
+        ResidualWrongSource(Site("mlp_norm", All)),
+        &["layers.0.mlp_norm"],
+    ),
+    row(
+        Config::gpt2,
+        ResidualWrongSource(Site("mlp_norm", Only(1))),
+        &["layers.1.mlp_norm"],
+    ),
+    row(Config::gemma2, ResidualWrongSource(mlp(Only(1))), OUT1),
     row(Config::llama, BranchDoubled(mlp(All)), OUT0),
     row(Config::qwen3, BranchDoubled(attn(Only(1))), ATTN1),
     row(Config::neox, BranchDoubled(mlp(All)), OUT0),
