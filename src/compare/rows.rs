@@ -7,8 +7,8 @@
 use super::PairStats;
 use crate::dump::{Payload, ReadError, Tensor, unravel};
 
-/// An element outweighs the others when it is so many times their root mean square; a normal distribution has none.
-const OUTWEIGHS: f64 = 10.0;
+/// An element outweighs the others when it is this share of the norm of all.
+const OUTWEIGHS: f64 = 0.2;
 /// Rows that are looked at, spread evenly.
 const SAMPLE: usize = 64;
 /// A tensor that can only be read from its start is read whole up to this many bytes.
@@ -19,8 +19,7 @@ const WHOLE: u64 = 1 << 26;
 pub fn is_outweighed(stats: &PairStats) -> bool {
     let d = &stats.diff;
     let largest = stats.reference.max.max(-stats.reference.min);
-    let rms = d.reference_l2 / (d.count as f64).sqrt();
-    largest > OUTWEIGHS * rms && d.max_abs > 0.0 && !d.masked
+    largest > OUTWEIGHS * d.reference_l2 && d.max_abs > 0.0 && !d.masked
 }
 
 /// The median over rows (the last axis) of ‖c − r‖ / ‖r‖, over the elements of a row that are finite on both sides.
