@@ -185,6 +185,7 @@ mod tests {
             candidate: Some(Arc::clone(&c)),
             aligned: Some((r, c)),
             view: None,
+            copies: false,
             outcome: Outcome::Compared(stats),
             logits: None,
         }];

@@ -1,6 +1,6 @@
 //! The tensors of both sides, brought together: what every step after pairing works on.
 
-use crate::compare::layout::{Misfit, View, align};
+use crate::compare::layout::{KV_REPEATED, Misfit, View, align};
 use crate::compare::logits::{Logits, compare_logits};
 use crate::compare::summarise::summarise;
 use crate::compare::{ElementTolerance, Job, PairStats, compare, rows};
@@ -15,7 +15,7 @@ use crate::name::{Flow, Key, Stage};
 use crate::sums;
 use crate::threads;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// Fewer pairs than this are not worth a second thread before their elements are read.
@@ -32,6 +32,8 @@ pub struct Pair {
     pub aligned: Option<(Arc<Tensor>, Arc<Tensor>)>,
     /// Where the reference's view lies in the reference, unless they are one.
     pub view: Option<View>,
+    /// What the view leaves out of the reference are copies of what it holds.
+    pub copies: bool,
     pub outcome: Outcome,
     /// For logits: what the distributions say.
     pub logits: Option<Logits>,
@@ -84,8 +86,8 @@ impl Pair {
     pub fn known(&self) -> (u64, u64) {
         let compared = self.stats().map_or(0, |s| s.reference.count);
         let of = self.aligned.as_ref().map_or(0, |(r, _)| {
-            let dumped = self.reference.as_ref().map_or(0, |t| t.info.len());
-            r.info.len().max(dumped)
+            let dumped = self.reference.as_ref().filter(|_| !self.copies);
+            dumped.map_or(0, |t| t.info.len()).max(r.info.len())
         });
         (compared, of as u64)
     }
@@ -128,6 +130,7 @@ impl Pair {
                         .notes
                         .extend(headerless(&found.reference, &found.candidate));
                     self.view = found.view;
+                    self.copies = found.notes.iter().any(|n| n.id == KV_REPEATED);
                     self.aligned = Some((shared(r, found.reference), shared(c, found.candidate)));
                     found.notes
                 }
@@ -345,6 +348,8 @@ pub fn graph(pairs: &[Pair]) -> Graph {
         .collect();
     let flow = Flow::new(index.keys().copied());
     let mut graph = Graph::default();
+    // the last tensor of every tower so far
+    let mut last: BTreeMap<&str, usize> = BTreeMap::new();
     for (i, pair) in pairs.iter().enumerate() {
         let known = pair.key.is_canonical();
         let (mut parents, mut skipped) = (Vec::new(), Vec::new());
@@ -359,15 +364,15 @@ pub fn graph(pairs: &[Pair]) -> Graph {
         let tower = pair.key.tower();
         let assumed = !known || parents.is_empty() && !tower.is_empty();
         if assumed && !pair.key.is_parameter() {
-            let earlier = || {
-                let there = (0..i).rev().map(|p| (p, &pairs[p]));
-                there.filter(|(_, p)| have(p) && !p.key.is_parameter())
-            };
-            let own = earlier().find(|(_, p)| p.key.tower() == tower);
-            parents.extend(own.or_else(|| earlier().next()).map(|(p, _)| p));
+            let others = last.iter().filter(|(t, _)| **t != tower);
+            let other = others.map(|(_, p)| *p).max();
+            let own = last.get(tower).copied();
+            parents.extend(own.or(other));
             // the model may read what leaves the tower before it
-            let other = earlier().find(|(_, p)| p.key.tower() != tower);
-            parents.extend(other.filter(|_| tower.is_empty()).map(|(p, _)| p));
+            parents.extend(other.filter(|_| tower.is_empty()));
+        }
+        if have(pair) && !pair.key.is_parameter() {
+            last.insert(tower, i);
         }
         parents.sort_unstable();
         parents.dedup();

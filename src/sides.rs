@@ -374,6 +374,7 @@ impl Sides {
             key: slot.key.clone(),
             aligned: None,
             view: None,
+            copies: false,
             outcome,
             logits: None,
         }

@@ -124,6 +124,7 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
             candidate: None,
             aligned: None,
             view: None,
+            copies: false,
             outcome: Outcome::MissingInCandidate,
             logits: None,
         })

@@ -5,6 +5,7 @@
 
 mod headerless;
 mod reading;
+mod repeated;
 mod view;
 
 pub use view::View;
@@ -13,6 +14,8 @@ use crate::dump::{Payload, ReadError, Remark, Tensor, TensorInfo};
 use crate::name::Stage;
 use headerless::reread;
 use reading::{Choice, Reading, readings};
+pub use repeated::KV_REPEATED;
+use repeated::repeated;
 use std::borrow::Cow;
 use view::views;
 
@@ -56,6 +59,15 @@ pub fn align<'a>(
         return Ok(Aligned {
             reference,
             candidate,
+            view: None,
+            notes,
+        });
+    }
+    if let Some(mut one) = repeated(&reference, &candidate, stage)? {
+        notes.append(&mut one.notes);
+        return Ok(Aligned {
+            reference: Cow::Owned(one.reference.into_owned()),
+            candidate: Cow::Owned(one.candidate.into_owned()),
             view: None,
             notes,
         });

@@ -47,7 +47,7 @@ fn read(errors: &[f64], bound: f64, whole: bool) -> Option<Pattern> {
             Some(Pattern {
                 cause: Some("causal_mask_missing"),
                 title: format!(
-                    "{} and all earlier ones do not: they see later tokens (the mask is missing, or off by one)",
+                    "{} and all earlier ones do not: on one side only they see later tokens (a causal mask is missing, or off by one)",
                     agreeing("last", last)
                 ),
                 evidence: format!(

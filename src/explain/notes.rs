@@ -24,6 +24,10 @@ pub const NOTES: &[(&str, &str)] = &[
     ),
     ("ignored_files", "Files in the folder that hold no tensors."),
     (
+        "kv_repeated",
+        "One side holds the keys or values once for every query head of a group (repeat_kv), the other once: equal copies were left out.",
+    ),
+    (
         "late_outputs",
         "The producer writes what a pass returns into the file of the next one; it was counted to its own pass.",
     ),

@@ -167,3 +167,35 @@ fn an_agreement_of_a_part_or_of_nothing_says_so_in_every_report() {
     }
     assert!(junit.contains("[sequence_padded]") && junit.contains("[nothing_finite]"));
 }
+
+#[test]
+fn keys_that_one_side_repeats_for_every_query_head_are_compared_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tokens, width) = (5, 4);
+    let value = |h: usize, i: usize| ((h * 31 + i * 7) % 23) as f32 / 7.0 - 1.5;
+    let keys = |heads: usize, times: usize, wrong: f32| -> Vec<f32> {
+        let head = |h: usize| (0..tokens * width).map(move |i| value(h / times, i));
+        let mut values: Vec<f32> = (0..heads * times).flat_map(head).collect();
+        values.iter_mut().for_each(|x| *x *= wrong);
+        values
+    };
+    for (wrong, verdict) in [(1.0, "agreed"), (1.5, "diverged")] {
+        for (side, times, wrong) in [("ref", 3, 1.0), ("cand", 1, wrong)] {
+            let path = dir.path().join(side).join("layers.0.k_rope.npy");
+            npy(
+                &path,
+                &[1, 2 * times, tokens, width],
+                &keys(2, times, wrong),
+            );
+        }
+        let (r, c) = (dir.path().join("ref"), dir.path().join("cand"));
+        for [a, b] in [[&r, &c], [&c, &r]] {
+            let [a, b] = [a, b].map(|p| p.to_str().unwrap());
+            let report = json(&tdiff(&[a, b, "--format", "json"]));
+            assert_eq!(report["verdict"], verdict, "{report:#}");
+            assert_eq!(report["notes"][0]["id"], "kv_repeated");
+            let row = &report["tensors"][0];
+            assert_eq!((&row["compared"], &row["of"]), (&40.into(), &40.into()));
+        }
+    }
+}

@@ -13,6 +13,8 @@ pub struct BranchPoint;
 
 /// The reference follows from its stream at least this well.
 const FITS: f64 = 0.05;
+/// And leaves this part of what the candidate's difference is: a stream that is nearly the right one is not the one.
+const CLEAR: f64 = 0.05;
 /// Fewest rows from which a norm may be concluded.
 const ROWS: usize = 4;
 
@@ -71,7 +73,8 @@ fn suspicion(
         after: left(other)?,
     };
     let place = |i: usize| STREAMS[i].1;
-    trial.convinces(noise.max(residual)).then(|| Suspicion {
+    let clear = residual < CLEAR * trial.before;
+    (clear && trial.convinces(noise.max(residual))).then(|| Suspicion {
         cause: "residual_wrong_source",
         key: candidate.key(output),
         title: format!(

@@ -312,6 +312,7 @@ pub fn pairs(
         candidate: of(candidate, stage),
         aligned: None,
         view: None,
+        copies: false,
         outcome: Outcome::Incomparable(String::new()),
         logits: None,
     };

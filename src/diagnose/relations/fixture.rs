@@ -70,6 +70,7 @@ impl Dumps {
             candidate: Some(Arc::new(tensor(&name, &candidate.0, candidate.1))),
             aligned: None,
             view: None,
+            copies: false,
             outcome: Outcome::Incomparable(String::new()),
             logits: None,
             key,
