@@ -101,25 +101,28 @@ fn is_log(data: &[u8], cut: bool) -> bool {
 
 /// The first of numbers that are all written `0,5`, in rows of more than one.
 fn decimal_comma(data: &[u8]) -> Option<String> {
-    let split = |line: &[u8]| -> Vec<Vec<u8>> {
-        let words = line.split(|b| matches!(b, b' ' | b'\t' | b';'));
-        words
-            .filter(|w| !w.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect()
-    };
-    let comma = |word: &Vec<u8>| {
+    let comma = |word: &[u8]| {
         let digits = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
         let word = word.strip_prefix(b"-").unwrap_or(word);
         let at = word.iter().position(|b| *b == b',');
         at.is_some_and(|at| digits(&word[..at]) && digits(&word[at + 1..]))
     };
-    let rows: Vec<Vec<Vec<u8>>> = lines(data).take(8).map(|(_, line)| split(line)).collect();
-    let all = rows
-        .iter()
-        .all(|row| row.len() > 1 && row.iter().all(comma));
-    let first = rows.first().filter(|_| all)?.first()?;
-    Some(String::from_utf8_lossy(first).into_owned())
+    let mut first = None;
+    for (_, line) in lines(data).take(8) {
+        let words = line.split(|b| matches!(b, b' ' | b'\t' | b';'));
+        let mut count = 0;
+        for word in words.filter(|w| !w.is_empty()) {
+            if !comma(word) {
+                return None;
+            }
+            first.get_or_insert(word);
+            count += 1;
+        }
+        if count < 2 {
+            return None;
+        }
+    }
+    first.map(|word| String::from_utf8_lossy(word).into_owned())
 }
 
 /// Vectors and matrices as C++ PyTorch prints them look like plain numbers but for the last line.
