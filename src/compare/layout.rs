@@ -63,11 +63,11 @@ pub fn align<'a>(
             notes,
         });
     }
-    if let Some(mut one) = repeated(&reference, &candidate, stage)? {
-        notes.append(&mut one.notes);
+    if let Some(once) = repeated(&reference, &candidate, stage)? {
+        notes.push(once.note);
         return Ok(Aligned {
-            reference: Cow::Owned(one.reference.into_owned()),
-            candidate: Cow::Owned(one.candidate.into_owned()),
+            reference: once.reference.map_or(reference, Cow::Owned),
+            candidate: once.candidate.map_or(candidate, Cow::Owned),
             view: None,
             notes,
         });

@@ -4,6 +4,7 @@
 //! RoPE, scale, window) leaves that token right; one in V, a projection, a norm or the MLP does not. The last token sees
 //! every key, masked or not: a mask that lets later tokens through leaves that one right.
 
+use super::relations::along;
 use super::{Scene, Side};
 use crate::report::real::short;
 
@@ -124,21 +125,11 @@ fn by_token(scene: &Scene<'_>, i: usize) -> Option<Vec<f64>> {
     if r.shape != c.shape || r.shape.len() < 3 || !expected || tokens < FEWEST {
         return None;
     }
-    let width = r.data.len() / (batch * tokens);
-    let (mut difference, mut norm) = (vec![0.0; tokens], vec![0.0; tokens]);
-    let rows = r.data.chunks_exact(width).zip(c.data.chunks_exact(width));
-    for (row, (r, c)) in rows.enumerate() {
-        for (r, c) in r.iter().zip(c) {
-            difference[row % tokens] += (c - r) * (c - r);
-            norm[row % tokens] += r * r;
-        }
-    }
-    let errors: Vec<f64> = difference
-        .iter()
-        .zip(&norm)
-        .map(|(d, n)| (d / n).sqrt())
-        .collect();
-    errors.iter().all(|e| e.is_finite()).then_some(errors)
+    let sums = along(&r, &c, 1);
+    let known: u64 = sums.iter().map(|s| s.known).sum();
+    let errors: Vec<f64> = sums.iter().map(|s| (s.diff / s.a).sqrt()).collect();
+    let finite = known == r.data.len() as u64 && errors.iter().all(|e| e.is_finite());
+    finite.then_some(errors)
 }
 
 #[cfg(test)]

@@ -52,10 +52,13 @@ pub fn verdict(report: &Report) -> String {
     )
 }
 
+pub fn agrees(row: &Row) -> bool {
+    matches!(row.status, Status::Identical | Status::Agreed)
+}
+
 /// Whether elements that are not known, or that one side lacks, stand behind an agreement.
 fn is_in_part(row: &Row) -> bool {
-    let agrees = matches!(row.status, Status::Identical | Status::Agreed);
-    agrees && 0 < row.compared && row.compared < row.of
+    agrees(row) && 0 < row.compared && row.compared < row.of
 }
 
 /// Why the first tensor diverges.

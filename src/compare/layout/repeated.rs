@@ -1,39 +1,37 @@
 //! Keys and values that one side repeats for every query head of a group (`repeat_kv`), and the other does not.
 
-use super::{Aligned, Misfit, remark, resident};
-use crate::dump::{Payload, ReadError, Tensor, TensorInfo};
+use super::{Misfit, remark, resident};
+use crate::dump::{Payload, ReadError, Remark, Tensor, TensorInfo, unravel};
 use crate::name::Stage;
-use std::borrow::Cow;
 
 /// The note on heads that one side repeats.
 pub const KV_REPEATED: &str = "kv_repeated";
 /// Elements whose copies are looked at.
 const SAMPLE: usize = 256;
 
-/// How the copies of a head lie.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Copies {
-    /// 0 0 1 1
-    Together,
-    /// 0 1 0 1
-    InTurn,
+/// A view of one copy of each head, for the side that repeats them.
+#[derive(Debug)]
+pub struct Once {
+    pub reference: Option<Tensor>,
+    pub candidate: Option<Tensor>,
+    pub note: Remark,
 }
 
-/// One copy of each head of the side that repeats them; `None` where the shapes or the values say otherwise.
-pub fn repeated<'a>(
-    reference: &'a Tensor,
-    candidate: &'a Tensor,
+/// `None` where the shapes or the values say that no side repeats heads.
+pub fn repeated(
+    reference: &Tensor,
+    candidate: &Tensor,
     stage: Option<Stage>,
-) -> Result<Option<Aligned<'a>>, Misfit> {
+) -> Result<Option<Once>, Misfit> {
     use Stage::{KNorm, KProj, KRope, VProj};
     if !matches!(stage, Some(KProj | VProj | KNorm | KRope)) {
         return Ok(None);
     }
     let (r, c) = (reference.info.shape(), candidate.info.shape());
-    let (long, short) = if reference.info.len() > candidate.info.len() {
-        (reference, c)
-    } else {
-        (candidate, r)
+    let in_reference = reference.info.len() > candidate.info.len();
+    let (long, short, side) = match in_reference {
+        true => (reference, c, "reference"),
+        false => (candidate, r, "candidate"),
     };
     let Some((axis, times)) = multiple(long.info.shape(), short) else {
         return Ok(None);
@@ -45,27 +43,20 @@ pub fn repeated<'a>(
     let Some(one) = one_copy(&whole, axis, times).map_err(Misfit::Unreadable)? else {
         return Ok(None);
     };
-    let side = if std::ptr::eq(long, reference) {
-        "reference"
-    } else {
-        "candidate"
-    };
     let note = remark(
         KV_REPEATED,
         format!(
             "shape {r:?} against {c:?}: the {side} holds every head {times} times, one copy is compared"
         ),
     );
-    let (mut reference, mut candidate) = (Cow::Borrowed(reference), Cow::Borrowed(candidate));
-    match side {
-        "reference" => reference = Cow::Owned(one),
-        _ => candidate = Cow::Owned(one),
-    }
-    Ok(Some(Aligned {
+    let (reference, candidate) = match in_reference {
+        true => (Some(one), None),
+        false => (None, Some(one)),
+    };
+    Ok(Some(Once {
         reference,
         candidate,
-        view: None,
-        notes: vec![note],
+        note,
     }))
 }
 
@@ -89,12 +80,9 @@ fn multiple(long: &[usize], short: &[usize]) -> Option<(usize, usize)> {
 fn one_copy(t: &Tensor, axis: usize, times: usize) -> Result<Option<Tensor>, ReadError> {
     let (shape, strides) = (t.info.shape(), t.info.strides());
     let heads = shape[axis] / times;
-    for copies in [Copies::Together, Copies::InTurn] {
-        // how far apart the heads lie, and their copies
-        let (head, copy) = match copies {
-            Copies::Together => (strides[axis] * times, strides[axis]),
-            Copies::InTurn => (strides[axis], strides[axis] * heads),
-        };
+    let stride = strides[axis];
+    // how far apart the heads lie, and their copies: 0 0 1 1 and 0 1 0 1
+    for (head, copy) in [(stride * times, stride), (stride, stride * heads)] {
         let (mut one, mut steps) = (shape.to_vec(), strides.to_vec());
         (one[axis], steps[axis]) = (heads, head);
         let Ok(info) = TensorInfo::strided(t.info.dtype(), one, steps) else {
@@ -118,14 +106,8 @@ fn one_copy(t: &Tensor, axis: usize, times: usize) -> Result<Option<Tensor>, Rea
 fn sample(info: &TensorInfo) -> Vec<usize> {
     let step = (info.len() / SAMPLE).max(1) | 1;
     let place = |position: usize| {
-        let mut rest = position;
-        let axes = info.shape().iter().zip(info.strides()).rev();
-        axes.map(|(n, stride)| {
-            let index = rest % n;
-            rest /= n;
-            index * stride
-        })
-        .sum()
+        let index = unravel(position as u64, info.shape());
+        index.iter().zip(info.strides()).map(|(i, s)| i * s).sum()
     };
     (0..info.len()).step_by(step).map(place).collect()
 }
@@ -160,10 +142,12 @@ mod tests {
         for long in [&together, &in_turn] {
             for (r, c) in [(long, &short), (&short, long)] {
                 let found = repeated(r, c, stage).unwrap().unwrap();
-                let values = short.values().unwrap();
-                assert_eq!(found.reference.values().unwrap(), values);
-                assert_eq!(found.candidate.values().unwrap(), values);
-                assert_eq!(found.notes[0].id, "kv_repeated");
+                let values = |one: Option<Tensor>, own: &Tensor| {
+                    one.as_ref().unwrap_or(own).values().unwrap()
+                };
+                assert_eq!(values(found.reference, r), short.values().unwrap());
+                assert_eq!(values(found.candidate, c), short.values().unwrap());
+                assert_eq!(found.note.id, "kv_repeated");
             }
         }
         assert!(repeated(&more, &short, stage).unwrap().is_none());

@@ -238,7 +238,7 @@ fn projection_input(site: &Site<'_>, stage: Stage) -> Option<Array> {
 }
 
 /// The sums of every slice along one axis of two arrays of one shape; the reference is the first.
-fn along(r: &Array, c: &Array, axis: usize) -> Vec<Sums> {
+pub fn along(r: &Array, c: &Array, axis: usize) -> Vec<Sums> {
     let n = r.shape[axis];
     let inner: usize = r.shape[axis + 1..].iter().product();
     let mut slices = vec![Sums::default(); n];

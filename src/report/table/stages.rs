@@ -2,7 +2,7 @@
 
 use super::{Page, wrap};
 use crate::report::real::{Real, short};
-use crate::report::text::{self, shape_of};
+use crate::report::text::{self, agrees, shape_of};
 use crate::report::{Row, RowSide, SideStats, Status};
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ContentArrangement, Table as Grid, presets,
@@ -202,10 +202,6 @@ impl Columns {
             Columns::Metrics
         }
     }
-}
-
-fn agrees(row: &Row) -> bool {
-    matches!(row.status, Status::Identical | Status::Agreed)
 }
 
 fn status(status: Status) -> &'static str {
