@@ -3,9 +3,9 @@
 mod notes;
 
 use crate::compare::metric::METRICS;
-use crate::diagnose::causes::{CAUSES, hint};
+use crate::diagnose::causes::CAUSES;
+use crate::graph::graph;
 use crate::name::Stage;
-use crate::name::stage::STAGES;
 use crate::report::Style;
 use anyhow::{Result, bail};
 use notes::NOTES;
@@ -64,7 +64,7 @@ pub fn execute(id: Option<&str>, style: &Style, out: &mut dyn Write) -> Result<u
             parents.join(", ")
         };
         entry("computed from", &from, width, out)?;
-        entry("when it diverges", hint(stage), width, out)?;
+        entry("when it diverges", stage.hint(), width, out)?;
     } else if let Some((note, meaning)) = NOTES.iter().find(|n| n.0 == id) {
         writeln!(out, "{note} — a note")?;
         entry("", meaning, width, out)?;
@@ -94,7 +94,7 @@ fn list(style: &Style, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "stages")?;
     entry(
         "",
-        &words(STAGES.iter().map(|s| s.name).collect()),
+        &words(graph().stages().into_iter().map(Stage::name).collect()),
         width,
         out,
     )?;
@@ -126,7 +126,7 @@ fn nearest(id: &str) -> String {
         .iter()
         .map(|c| c.id)
         .chain(METRICS.iter().map(|m| m.id))
-        .chain(STAGES.iter().map(|s| s.name))
+        .chain(graph().stages().into_iter().map(Stage::name))
         .chain(NOTES.iter().map(|n| n.0));
     match ids
         .max_by_key(|other| common(other))
@@ -168,7 +168,7 @@ mod tests {
         for id in METRICS
             .iter()
             .map(|m| m.id)
-            .chain(STAGES.iter().map(|s| s.name))
+            .chain(graph().stages().into_iter().map(Stage::name))
             .chain(GRADES.iter().map(|g| g.0))
         {
             assert!(text(Some(id)).unwrap().starts_with(id), "{id}");

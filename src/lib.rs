@@ -15,6 +15,8 @@
 //!
 //! [`run::run`] is the pipeline, read from top to bottom; every step is a module of its own.
 
+#![allow(non_upper_case_globals)] // stages are written like the variants that they stand for
+
 pub mod assemble;
 pub mod check;
 pub mod cli;
@@ -25,6 +27,7 @@ pub mod diagnose;
 pub mod dtype;
 pub mod dump;
 pub mod explain;
+pub mod graph;
 mod heads;
 pub mod judge;
 pub mod localise;

@@ -77,7 +77,7 @@ fn range(scene: &Scene<'_>, i: usize, s: &Summary) -> Option<Finding> {
     if largest <= LARGE {
         return None;
     }
-    use Stage::*;
+    use crate::graph::known::*;
     match key.stage? {
         QProj | KProj | VProj | QNorm | KNorm | QRope | KRope | QkvProj => Some(Finding::red(
             "large_values",

@@ -1,6 +1,6 @@
 //! What is told of the suspicions: the causes at the origins, further faults behind them, and what another layer proves.
 
-use super::causes::{find, hint};
+use super::causes::find;
 use super::investigate::{DESCRIPTIONS, EXPLAINS, at_all, is_partial, lawful, weight};
 use super::tokens::{self, Pattern};
 use super::{Scene, Suspicion};
@@ -111,7 +111,7 @@ fn unexplained(pair: &Pair, pattern: Option<Pattern>) -> Diagnosis {
         (Outcome::Incomparable(_), _) => {
             "the sizes differ: compare what both sides dump there, and both configurations"
         }
-        (_, Some(stage)) => hint(stage),
+        (_, Some(stage)) => stage.hint(),
         (_, None) => "compare what computes this tensor on both sides, and its weights",
     };
     let fact = match &pair.outcome {

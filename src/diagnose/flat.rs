@@ -16,7 +16,7 @@ const CLEAR: f64 = 0.3;
 
 /// (tokens, hidden) of a dump without shapes; `None` when shapes are known or the data do not tell.
 pub fn tokens_and_width(pairs: &[&Pair]) -> Option<(usize, usize)> {
-    use Stage::*;
+    use crate::graph::known::*;
     let stream = [
         TokEmbed,
         Embed,

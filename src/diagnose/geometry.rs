@@ -31,7 +31,7 @@ pub enum Axes {
 
 impl Axes {
     pub fn of(stage: Stage) -> Axes {
-        use Stage::*;
+        use crate::graph::known::*;
         match stage {
             InputIds | PositionIds | AttentionMask => Axes::Ids,
             QProj | KProj | VProj | QNorm | KNorm | QRope | KRope | AttnCtx => Axes::Heads,
@@ -69,7 +69,7 @@ impl Geometry {
             whole,
             ..Geometry::default()
         };
-        use Stage::*;
+        use crate::graph::known::*;
         let stream = [
             TokEmbed,
             Embed,
@@ -141,7 +141,7 @@ impl Geometry {
     }
 
     fn heads_from(&mut self, shapes: &[(&Key, Stage, Vec<usize>)]) {
-        use Stage::*;
+        use crate::graph::known::*;
         let features = |stages: &[Stage]| {
             most_common(
                 shapes

@@ -340,7 +340,7 @@ fn some_rows_agree(scene: &Scene<'_>, i: usize, bound: f64) -> bool {
 /// every layer, at all projections of a block, and at projections before it shows at norms, rotations and sums. Activations
 /// read from tables and attention that is fused into one kernel may have an arithmetic of their own.
 fn exceptional(scene: &Scene<'_>, i: usize, error: f64) -> bool {
-    use Stage::*;
+    use crate::graph::known::*;
     let key = &scene.pairs[i].key;
     let Some(stage) = key.stage else { return false };
     let block: &[Stage] = match stage {

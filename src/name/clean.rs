@@ -1,6 +1,7 @@
 //! What producers put around a name: steps, ranks, phases, call counters, devices, process ids, hook suffixes.
 
 use super::words::{Word, split};
+use crate::graph;
 use std::borrow::Cow;
 
 /// A name's words without what stands around them, and what that said.
@@ -36,14 +37,7 @@ pub(super) struct Rank {
     pub axes: [Option<u32>; 4],
 }
 
-const STEPS: &[&str] = &["step", "steps", "iter", "iteration", "round", "pass"];
-const CALLS: &[&str] = &["batch", "epoch", "sample", "run", "call", "set", "result"];
-const FOLDER_STEPS: &[&str] = &["token", "tok", "t", "gen", "generation", "pos"];
 const AXES: [&str; 4] = ["dp", "pp", "ep", "tp"];
-const DEVICES: &[&str] = &[
-    "cuda", "cpu", "npu", "xpu", "mps", "gpu", "device", "rocm", "hip",
-];
-
 pub(super) fn clean(name: &str) -> Clean {
     let mut c = Clean::default();
     let mut name = strip_extension(name.trim());
@@ -61,8 +55,10 @@ pub(super) fn clean(name: &str) -> Clean {
 
 /// Members of an archive may keep the extension of a tensor file.
 pub(super) fn strip_extension(name: &str) -> &str {
-    const EXTENSIONS: &[&str] = &[".npy", ".npz", ".pt", ".safetensors", ".bin", ".txt"];
-    let stripped = EXTENSIONS.iter().find_map(|e| name.strip_suffix(e));
+    let stripped = graph::words()
+        .extensions
+        .iter()
+        .find_map(|e| name.strip_suffix(e.as_str()));
     stripped.filter(|s| !s.is_empty()).unwrap_or(name)
 }
 
@@ -86,23 +82,12 @@ fn take_occurrence<'a>(name: &'a str, c: &mut Clean) -> &'a str {
 }
 
 fn take_views<'a>(name: &'a str, c: &mut Clean) -> &'a str {
-    const VIEWS: &[&str] = &[
-        "view",
-        "reshaped",
-        "permuted",
-        "copy",
-        "transposed",
-        "cont",
-        "copy of",
-        "reshape",
-        "permute",
-        "transpose",
-    ];
+    let views = &graph::words().views;
     let mut rest = name;
     while let Some((head, inside)) = rest
         .strip_suffix(')')
         .and_then(|n| n.rsplit_once('('))
-        .filter(|(head, inside)| !head.trim().is_empty() && VIEWS.contains(inside))
+        .filter(|(head, inside)| !head.trim().is_empty() && views.contains(inside))
     {
         c.view = if c.view.is_empty() {
             format!("({inside})")
@@ -178,8 +163,6 @@ fn key_values<'a>(name: &'a str, c: &mut Clean) -> Cow<'a, str> {
 /// Hugging Face's debugger: `LlamaForCausalLM.model.norm_inputs_args_0`, `…_inputs_kwargs_hidden_states`, `…_outputs`; returns
 /// `LlamaForCausalLM.model.norm/inputs_0`, `…/outputs`.
 fn debugger_call(name: &str) -> Cow<'_, str> {
-    /// Arguments by name that are what the module transforms.
-    const STREAM: &[&str] = &["hidden_states", "hidden_state", "input", "inputs", "x"];
     let (folder, own) = name.split_at(name.rfind('/').map_or(0, |at| at + 1));
     if !own.starts_with(|ch: char| ch.is_ascii_uppercase()) {
         return name.into();
@@ -189,7 +172,7 @@ fn debugger_call(name: &str) -> Cow<'_, str> {
         return format!("{folder}{module}/inputs_{rest}").into();
     }
     if let Some((module, key)) = own.rsplit_once("_inputs_kwargs_") {
-        let call = match STREAM.contains(&key) {
+        let call = match graph::words().stream_arguments.contains(key) {
             true => format!("{folder}{module}/inputs_0"),
             // What the whole model takes is known by its own name.
             false if !module.contains('.') => format!("{folder}{module}/{key}"),
@@ -214,21 +197,10 @@ fn module_call<'a>(name: &'a str, c: &mut Clean) -> Cow<'a, str> {
     };
     let folder = folder.strip_suffix("dump_tensor_data").unwrap_or(folder);
     let folder = folder.trim_end_matches('/');
-    const KINDS: &[&str] = &[
-        "Module",
-        "Cell",
-        "Functional",
-        "Tensor",
-        "Torch",
-        "NPU",
-        "Aten",
-        "Mint",
-        "VF",
-    ];
     if !last
         .split('.')
         .next()
-        .is_some_and(|kind| KINDS.contains(&kind))
+        .is_some_and(|kind| graph::words().call_kinds.contains(kind))
     {
         return name.into();
     }
@@ -304,6 +276,7 @@ fn take_marks(c: &mut Clean) {
 
 /// How many words at `i` are a mark (0: none); notes what it says.
 fn mark_at(c: &mut Clean, i: usize) -> usize {
+    let known = graph::words();
     let w = c.words[i].clone();
     let next = c.words.get(i + 1).cloned();
     let next_number = next.as_ref().and_then(Word::number);
@@ -326,7 +299,11 @@ fn mark_at(c: &mut Clean, i: usize) -> usize {
     }
     // A rounding operation is no round: only `step` is one wherever it stands.
     let leads = i == 0 || in_folder;
-    for step in STEPS.iter().filter(|s| leads || s.starts_with("step")) {
+    for step in known
+        .steps
+        .iter()
+        .filter(|s| leads || s.starts_with("step"))
+    {
         if let Some(n) = w.fused(step) {
             c.step = Some(n);
             return 1;
@@ -348,12 +325,17 @@ fn mark_at(c: &mut Clean, i: usize) -> usize {
         c.phase = Some((u8::from(w.lower == "decode"), index.unwrap_or(0)));
         return end - i;
     }
-    if let (true, Some(n)) = (in_folder && w.is_any(FOLDER_STEPS), next_number) {
+    if let (true, Some(n)) = (
+        in_folder && known.folder_steps.contains(&w.lower),
+        next_number,
+    ) {
         c.step = c.step.or(Some(n));
         return 2;
     }
     if let (true, Some(n)) = (
-        w.is_any(CALLS) && in_folder && next.as_ref().is_some_and(|n| n.text.len() < 8),
+        known.calls.contains(&w.lower)
+            && in_folder
+            && next.as_ref().is_some_and(|n| n.text.len() < 8),
         next_number,
     ) {
         c.call = c.call.or(Some(n));
@@ -391,7 +373,7 @@ fn mark_at(c: &mut Clean, i: usize) -> usize {
         };
     }
     if !alone || c.words.len() > 1 {
-        for device in DEVICES {
+        for device in &known.devices {
             if w.fused(device).is_some() {
                 return 1;
             }

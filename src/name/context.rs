@@ -1,7 +1,7 @@
 //! All names of one side together: what single names leave open is settled here.
 
 use super::clean::Clean;
-use super::dialects::{Reading, Rule};
+use super::dialects::Reading;
 use super::layer::Tower;
 use super::read::{self, Hit, Raw};
 use super::rules::{Meaning, meaning};
@@ -9,6 +9,7 @@ use super::steps::{ranks, take_counters};
 use super::tags::Tag;
 use super::words::joined;
 use super::{Entry, Key, Stage};
+use crate::graph::Fact;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -56,6 +57,18 @@ impl Facts {
 
     pub fn says(&self, stage: Stage) -> bool {
         self.said.contains(&stage)
+    }
+
+    pub fn holds(&self, fact: Fact) -> bool {
+        match fact {
+            Fact::Gated => self.gated,
+            Fact::Ungated => self.ungated(),
+            Fact::FusedGateUp => self.fused_gate_up,
+            Fact::NormsBehind => self.norms_behind,
+            Fact::PostNorm => self.post_norm(),
+            Fact::Experts => self.experts,
+            Fact::LearnedPositions => self.learned_positions,
+        }
     }
 
     /// No norm before attention, one after it (BERT).
@@ -117,9 +130,7 @@ impl<'a> Names<'a> {
             r.layer.is_some()
                 || r.hit.is_some_and(|h| match h.reading {
                     Reading::Stage(s) => attention(s),
-                    Reading::Depends(rule) => {
-                        matches!(rule, Rule::QCur | Rule::KCur | Rule::AttnOut | Rule::Scores)
-                    }
+                    Reading::Depends(rule) => rule.stages().all(attention),
                     _ => false,
                 })
         });
@@ -179,9 +190,9 @@ impl<'a> Names<'a> {
                     }
                 }
                 Some(Hit {
-                    reading: Reading::Depends(Rule::Gate),
+                    reading: Reading::Depends(rule),
                     ..
-                }) if !raw.foreign => f.gated = true,
+                }) if !raw.foreign && rule.usual() == Some(Stage::GateProj) => f.gated = true,
                 _ => {}
             }
             if raw.hidden.is_some() && raw.hit.is_none() {

@@ -6,107 +6,8 @@
 
 use super::clean::Clean;
 use super::words::{Word, joined};
+use crate::graph;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Operations that modules end with; of two that came equally late the one further down is the later one.
-const RESULTS: &[&str] = &[
-    "Gather",
-    "MatMul",
-    "Gemm",
-    "Conv",
-    "ConvTranspose",
-    "Sigmoid",
-    "Tanh",
-    "Add",
-    "Mul",
-    "Relu",
-    "LeakyRelu",
-    "Elu",
-    "Clip",
-    "Gelu",
-    "HardSwish",
-    "Softmax",
-    "LogSoftmax",
-    "MaxPool",
-    "AveragePool",
-    "GlobalAveragePool",
-    "Flatten",
-    "BatchNormalization",
-    "InstanceNormalization",
-    "GroupNormalization",
-    "RMSNormalization",
-    "SimplifiedLayerNormalization",
-    "LayerNormalization",
-];
-
-/// Operations that stand inside modules.
-const INNER: &[&str] = &[
-    "Abs",
-    "Cast",
-    "Ceil",
-    "Concat",
-    "Constant",
-    "ConstantOfShape",
-    "Cos",
-    "CumSum",
-    "Div",
-    "Einsum",
-    "Equal",
-    "Erf",
-    "Exp",
-    "Expand",
-    "Floor",
-    "GatherElements",
-    "GatherND",
-    "Greater",
-    "Identity",
-    "Less",
-    "Log",
-    "Max",
-    "Min",
-    "Neg",
-    "Not",
-    "Pad",
-    "Pow",
-    "Range",
-    "Reciprocal",
-    "ReduceMax",
-    "ReduceMean",
-    "ReduceSum",
-    "Reshape",
-    "Round",
-    "ScatterND",
-    "Shape",
-    "Sin",
-    "Slice",
-    "Split",
-    "Sqrt",
-    "Squeeze",
-    "Sub",
-    "Tile",
-    "TopK",
-    "Transpose",
-    "Trilu",
-    "Unsqueeze",
-    "Where",
-];
-
-/// Modules that are made of modules: an operation between these is none of their own results.
-const CONTAINERS: &[&str] = &[
-    "mlp",
-    "attn",
-    "attention",
-    "self",
-    "ffn",
-    "forward",
-    "layer",
-    "block",
-    "model",
-    "transformer",
-    "encoder",
-    "decoder",
-    "output",
-];
 
 /// The place of a node in a name.
 struct Node {
@@ -120,7 +21,9 @@ struct Node {
 }
 
 fn node(words: &[Word]) -> Option<Node> {
-    let known = |w: &Word| RESULTS.contains(&&*w.text) || INNER.contains(&&*w.text);
+    let operations = &graph::words().exporter;
+    let place = |w: &Word| operations.results.iter().position(|r| *r == w.text);
+    let known = |w: &Word| place(w).is_some() || operations.inner.contains(&w.text);
     let mut end = words.len();
     // TPU-MLIR appends the operation once more.
     if end > 3 && known(&words[end - 1]) && words[end - 2].number().is_some() {
@@ -138,17 +41,17 @@ fn node(words: &[Word]) -> Option<Node> {
     (known(kind) && at > 0).then(|| Node {
         scope: at,
         end,
-        late: (number, RESULTS.iter().position(|r| *r == kind.text)),
+        late: (number, place(kind)),
         first_output: output == 0,
     })
 }
 
 /// Whether a module's name is one that has operations of its own: neither a layer nor a half of one.
 fn is_leaf(scope: &[Word]) -> bool {
-    const LAYERS: &[&str] = &["layers", "layer", "h", "block", "blocks", "blk"];
+    let operations = &graph::words().exporter;
     match scope {
-        [.., list, index] if index.number().is_some() => !list.is_any(LAYERS),
-        [.., module] => !module.is_any(CONTAINERS),
+        [.., list, index] if index.number().is_some() => !operations.layers.contains(&list.lower),
+        [.., module] => !operations.containers.contains(&module.lower),
         [] => false,
     }
 }

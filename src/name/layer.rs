@@ -2,6 +2,7 @@
 
 use super::read::{Raw, is_leading_noise};
 use super::words::Word;
+use crate::graph;
 
 /// Which stack of layers a name belongs to, where a model has several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,39 +15,6 @@ pub(super) enum Tower {
     Audio,
     Draft,
 }
-
-const LAYER_WORDS: &[&str] = &[
-    "layer",
-    "layers",
-    "block",
-    "blocks",
-    "blk",
-    "decoderlayer",
-    "encoderlayer",
-    "resblocks",
-];
-
-const FUSED_LAYER: &[&str] = &["layers", "layer", "blocks", "block", "blk"];
-
-const FOREIGN: &[&str] = &[
-    "experts",
-    "expert",
-    "shared",
-    "mamba",
-    "ssm",
-    "conv1d",
-    "cross",
-    "crossattention",
-    "encdecattention",
-    "xattn",
-    "lora",
-    "indexer",
-    "deltanet",
-    "linearattn",
-    "backward",
-    "grad",
-    "grads",
-];
 
 impl Tower {
     /// The first word of a key's `rest`; empty for the model itself.
@@ -66,7 +34,7 @@ pub(super) fn strong_marker(words: &[Word]) -> Option<(u32, usize, usize)> {
         if i > 0 && w.sep == '_' && words[i - 1].is_any(&["up", "down", "mid", "num"]) {
             continue;
         }
-        if w.is_any(LAYER_WORDS) {
+        if graph::words().layer.contains(&w.lower) {
             if let Some(n) = words.get(i + 1).and_then(Word::number) {
                 return Some((n, i, 2));
             }
@@ -77,7 +45,7 @@ pub(super) fn strong_marker(words: &[Word]) -> Option<(u32, usize, usize)> {
                 return Some((n, i, 3));
             }
         }
-        if let Some(n) = FUSED_LAYER.iter().find_map(|p| w.fused(p)) {
+        if let Some(n) = graph::words().fused_layer.iter().find_map(|p| w.fused(p)) {
             return Some((n, i, 1));
         }
     }
@@ -151,7 +119,7 @@ pub(super) fn is_foreign(raw: &Raw) -> bool {
         .take_while(|w| is_leading_noise(w))
         .count();
     let several = raw.before.len() - noise + raw.after.len() > 1;
-    (several && words().any(|w| w.is_any(FOREIGN)))
+    (several && words().any(|w| graph::words().foreign.contains(&w.lower)))
         || pair("encoder", "attn")
         || pair("linear", "attn")
         || pair("ffn", "moe")

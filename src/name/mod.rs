@@ -8,9 +8,8 @@ mod clean;
 mod context;
 mod dialects;
 mod exporter;
-pub mod flow;
-mod graph;
 mod layer;
+mod llama_cpp;
 mod matching;
 mod order;
 mod pairing;
@@ -18,73 +17,16 @@ mod read;
 mod rename;
 mod rules;
 mod sides;
-pub mod stage;
 mod steps;
 mod tags;
 mod weights;
 mod words;
 
-pub use flow::Flow;
+pub use crate::graph::{Flow, Key, Stage};
 pub use order::{Item, OrderBasis, order, unused};
 pub use pairing::{How, Note, Paired, Pairing, pair};
 pub use rename::{Map, Side};
 pub use sides::{Sides, split_sides};
-pub use stage::Stage;
-
-use std::fmt;
-
-/// The canonical key of a tensor, `[stepN/][rankN/][layers.I.]STAGE`, or its cleaned name where no stage is known.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Key {
-    pub step: Option<u32>,
-    pub rank: Option<u32>,
-    pub layer: Option<u32>,
-    pub stage: Option<Stage>,
-    /// What the stage does not say: the cleaned name when `stage` is `None`, else a qualifier that sets two tensors of
-    /// one stage apart (empty for the canonical one).
-    pub rest: String,
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(step) = self.step {
-            write!(f, "step{step}/")?;
-        }
-        if let Some(rank) = self.rank {
-            write!(f, "rank{rank}/")?;
-        }
-        if let Some(layer) = self.layer {
-            write!(f, "layers.{layer}.")?;
-        }
-        match self.stage {
-            Some(stage) => write!(f, "{stage}")?,
-            None => return f.write_str(&self.rest),
-        }
-        if !self.rest.is_empty() {
-            write!(f, "#{}", self.rest)?;
-        }
-        Ok(())
-    }
-}
-
-impl Key {
-    /// A weight or bias, named by what it computes; the data flow of a pass does not go through it.
-    pub fn is_parameter(&self) -> bool {
-        self.stage.is_none()
-            && weights::KINDS.iter().any(|kind| {
-                let name = self.rest.strip_suffix(kind);
-                name.is_some_and(|name| name.ends_with('.'))
-            })
-    }
-
-    /// The stage that a parameter computes, where its name says it.
-    pub fn parameter_of(&self) -> Option<Stage> {
-        let (name, _) = self.rest.rsplit_once('.').filter(|_| self.is_parameter())?;
-        let name = name.rsplit(' ').next()?;
-        let row = stage::STAGES.iter().find(|row| row.name == name)?;
-        Some(row.stage)
-    }
-}
 
 /// What is known of a tensor when its name is read.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,7 +1,7 @@
 //! The order of pairs: as the pipeline runs, where that is known.
 
-use super::flow::pipeline_position;
 use super::{Key, Stage};
+use crate::graph::pipeline_position;
 use crate::natural::natural;
 use std::collections::{BTreeMap, BTreeSet};
 

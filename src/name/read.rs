@@ -3,9 +3,9 @@
 use super::clean::Clean;
 use super::dialects::{Ranking, Reading, look_up};
 use super::layer::{Tower, hidden_index, is_foreign, strong_marker, tower, weak_marker};
-use super::stage::Stage;
 use super::weights;
 use super::words::{Word, joined, written};
+use crate::graph::{self, Stage};
 
 /// A name after everything that can be said without looking at the others.
 #[derive(Clone, Debug)]
@@ -37,117 +37,6 @@ pub(super) struct Hit {
     pub index: Option<u32>,
     /// Read from the per-layer spellings.
     pub layered: bool,
-}
-
-/// Words before what a name means: the model, the wrapper around it, the folder of the dump.
-fn is_leading_word(word: &str) -> bool {
-    matches!(
-        word,
-        "model"
-            | "module"
-            | "transformer"
-            | "encoder"
-            | "decoder"
-            | "language"
-            | "text"
-            | "gpt"
-            | "neox"
-            | "bert"
-            | "roberta"
-            | "backbone"
-            | "base"
-            | "orig"
-            | "mod"
-            | "fsdp"
-            | "wrapped"
-            | "checkpoint"
-            | "compiled"
-            | "network"
-            | "net"
-            | "activations"
-            | "activation"
-            | "tensors"
-            | "tensor"
-            | "dump"
-            | "dumps"
-            | "debug"
-            | "data"
-            | "layers"
-            | "llm"
-            | "outputs"
-            | "hook"
-            | "hooks"
-            | "summary"
-            | "llama"
-            | "qwen2"
-            | "qwen3"
-            | "qwen"
-            | "gemma"
-            | "gemma2"
-            | "gemma3"
-            | "mistral"
-            | "phi"
-            | "gpt2"
-            | "opt"
-            | "bloom"
-            | "root"
-            | "graph"
-            | "main"
-            | "name"
-            | "mean"
-            | "intermediates"
-            | "results"
-            | "output"
-            | "tower"
-            | "vision"
-            | "audio"
-            | "visual"
-            | "thinker"
-            | "stats"
-    )
-}
-/// Words behind what a name means: what was written, in which type.
-fn is_trailing_noise(word: &str) -> bool {
-    matches!(
-        word,
-        "result"
-            | "results"
-            | "res"
-            | "tensor"
-            | "data"
-            | "value"
-            | "val"
-            | "activation"
-            | "activations"
-            | "forward"
-            | "hidden"
-            | "states"
-            | "state"
-            | "matmul"
-            | "gemm"
-            | "gather"
-            | "add"
-            | "layernormalization"
-            | "raw"
-            | "full"
-            | "cont"
-            | "contiguous"
-            | "f32"
-            | "fp32"
-            | "f16"
-            | "fp16"
-            | "bf16"
-            | "float32"
-            | "float16"
-            | "bfloat16"
-            | "mul"
-            | "cast"
-            | "last"
-            | "linear"
-            | "final"
-            | "dump"
-            | "summary"
-    )
 }
 
 pub(super) fn read_raw(clean: Clean) -> Raw {
@@ -192,7 +81,7 @@ fn split_at_layer(raw: &mut Raw) {
 }
 
 pub(super) fn is_leading_noise(w: &Word) -> bool {
-    is_leading_word(&w.lower) || is_model_class(&w.text)
+    graph::words().leading.contains(&w.lower) || is_model_class(&w.text)
 }
 
 /// `LlamaForCausalLM`, `BertModel`.
@@ -401,7 +290,7 @@ fn stripped(words: &[Word]) -> Vec<Peel> {
             p.cost += 1;
         } else if w.is_any(&["input", "inputs"]) {
             p.input = true;
-        } else if is_trailing_noise(&w.lower) {
+        } else if graph::words().trailing.contains(&w.lower) {
             p.cost += match w.lower.as_str() {
                 "add" => 1,
                 _ => 2,

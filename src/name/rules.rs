@@ -1,10 +1,10 @@
 //! What one name means, given what the whole dump says.
 
-use super::Stage;
 use super::context::Facts;
-use super::dialects::{Reading, Rule};
+use super::dialects::Reading;
 use super::read::Raw;
 use super::words::joined;
+use crate::graph::{self, Condition, Says, Stage, Term};
 
 /// A stage with what decides who may carry it alone.
 pub(super) struct Meaning {
@@ -32,7 +32,7 @@ pub(super) fn meaning(raw: &Raw, facts: &Facts) -> Option<Meaning> {
         }
         Reading::Module(s) => (s, true, 2),
         Reading::Depends(rule) => {
-            let (stage, more) = settle(rule, raw, facts)?;
+            let (stage, more) = settle(&rule.choice().is, raw, facts)?;
             (stage, false, more)
         }
     };
@@ -46,7 +46,15 @@ pub(super) fn meaning(raw: &Raw, facts: &Facts) -> Option<Meaning> {
         if hit.index.is_some_and(|i| i > 0) {
             return None;
         }
-        m.stage = input_of(stage, module, facts)?;
+        // what enters the operation that the stage is the result of
+        let node = graph::graph().node(stage);
+        let of_module = module && !node.module_reads.is_empty();
+        let reads = if of_module {
+            &node.module_reads
+        } else {
+            &node.reads
+        };
+        m.stage = settle(reads, raw, facts)?.0;
         m.quality += 10;
         if stage == Stage::FinalNorm {
             m.layer = facts.last_layer;
@@ -75,89 +83,16 @@ fn hidden_state(raw: &Raw) -> Option<Meaning> {
     })
 }
 
-/// The stage a rule gives, with what it adds to the quality.
-fn settle(rule: Rule, raw: &Raw, facts: &Facts) -> Option<(Stage, u8)> {
-    let spelled = || {
-        joined(
-            &raw.before
-                .iter()
-                .chain(&raw.after)
-                .cloned()
-                .collect::<Vec<_>>(),
-        )
+/// The stage that the first condition gives which holds, with what it adds to the quality.
+fn settle(conditions: &[Condition], raw: &Raw, facts: &Facts) -> Option<(Stage, u8)> {
+    let holds = |term: &Term| match term {
+        Term::Any(says) => says.iter().any(|s| match s {
+            Says::Stage(stage) => facts.says(*stage),
+            Says::Fact(fact) => facts.holds(*fact),
+        }),
+        Term::Not(stage) => !facts.says(*stage),
+        Term::Spelled(words) => joined(raw.before.iter().chain(&raw.after)).contains(words),
     };
-    Some(match rule {
-        Rule::PostAttention if facts.says(Stage::MlpPostNorm) || facts.says(Stage::MlpNorm) => {
-            (Stage::AttnPostNorm, 0)
-        }
-        Rule::PostAttention => (Stage::MlpNorm, 0),
-        Rule::AttnOut if facts.says(Stage::OProj) => (Stage::AttnCtx, 2),
-        Rule::AttnOut => (Stage::OProj, 1),
-        Rule::Act if facts.fused_gate_up && spelled().contains("act_fn") => (Stage::MlpMid, 0),
-        Rule::Act if facts.says(Stage::MlpMid) => (Stage::Act, 0),
-        Rule::Act if facts.ungated() => (Stage::MlpMid, 0),
-        Rule::Act => (Stage::Act, 0),
-        Rule::MidAct if facts.says(Stage::MlpMid) => (Stage::Act, 0),
-        Rule::MidAct => (Stage::MlpMid, 0),
-        Rule::Scores if facts.says(Stage::AttnScores) => (Stage::AttnQk, 1),
-        Rule::Scores => (Stage::AttnScores, 0),
-        Rule::QCur => (Stage::QProj, 0),
-        Rule::KCur => (Stage::KProj, 0),
-        Rule::InpEmbd if facts.says(Stage::Embed) || facts.learned_positions => {
-            (Stage::TokEmbed, 0)
-        }
-        Rule::InpEmbd => (Stage::Embed, 0),
-        Rule::Gate if facts.experts => return None,
-        Rule::Gate => (Stage::GateProj, 0),
-        Rule::AttnLn if facts.says(Stage::MlpNorm) && !facts.says(Stage::AttnNorm) => {
-            (Stage::AttnNorm, 0)
-        }
-        Rule::AttnLn => (Stage::AttnOutNorm, 0),
-        Rule::SublayerNorm if facts.norms_behind => (Stage::AttnOutNorm, 0),
-        Rule::SublayerNorm => (Stage::AttnNorm, 0),
-        Rule::LastNorm if facts.norms_behind => (Stage::Output, 0),
-        Rule::LastNorm => (Stage::MlpNorm, 0),
-        Rule::HookPre if facts.gated => (Stage::GateProj, 0),
-        Rule::HookPre | Rule::HookPreLinear => (Stage::UpProj, 0),
-    })
-}
-
-/// What enters the operation that a stage is the result of.
-fn input_of(stage: Stage, module: bool, facts: &Facts) -> Option<Stage> {
-    let attention_in = if facts.post_norm() {
-        Stage::Input
-    } else {
-        Stage::AttnNorm
-    };
-    let mlp_in = if facts.post_norm() {
-        Stage::AttnOutNorm
-    } else {
-        Stage::MlpNorm
-    };
-    Some(match stage {
-        Stage::OProj | Stage::AttnCtx | Stage::AttnOutNorm if module => attention_in,
-        Stage::DownProj if module => mlp_in,
-        Stage::TokEmbed => Stage::InputIds,
-        Stage::PosEmbed => Stage::PositionIds,
-        Stage::AttnNorm | Stage::Output => Stage::Input,
-        Stage::QProj | Stage::KProj | Stage::VProj | Stage::QkvProj => attention_in,
-        Stage::QNorm => Stage::QProj,
-        Stage::KNorm => Stage::KProj,
-        Stage::QRope if facts.says(Stage::QNorm) => Stage::QNorm,
-        Stage::KRope if facts.says(Stage::KNorm) => Stage::KNorm,
-        Stage::QRope => Stage::QProj,
-        Stage::KRope => Stage::KProj,
-        Stage::AttnWeights => Stage::AttnScores,
-        Stage::OProj => Stage::AttnCtx,
-        Stage::AttnPostNorm => Stage::OProj,
-        Stage::AttnOutNorm | Stage::MlpNorm => Stage::AttnResidual,
-        Stage::GateProj | Stage::UpProj => mlp_in,
-        Stage::Act | Stage::MlpMid if facts.ungated() => Stage::UpProj,
-        Stage::Act => Stage::GateProj,
-        Stage::DownProj => Stage::MlpMid,
-        Stage::MlpPostNorm => Stage::DownProj,
-        Stage::FinalNorm => Stage::Output,
-        Stage::Logits => Stage::FinalNorm,
-        _ => return None,
-    })
+    let found = conditions.iter().find(|c| c.when.iter().all(holds))?;
+    Some((found.stage?, found.cost))
 }

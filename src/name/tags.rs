@@ -3,54 +3,8 @@
 use super::Options;
 use super::clean::Clean;
 use super::words::{Word, joined, split};
+use crate::graph;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Words that mark the reference wherever they stand.
-const REFERENCE: &[&str] = &[
-    "torch",
-    "pytorch",
-    "py",
-    "python",
-    "hf",
-    "huggingface",
-    "transformers",
-    "fsdp",
-    "golden",
-    "reference",
-    "baseline",
-    "numpy",
-];
-/// Words that mark the reference only at an end of the name or as a folder.
-const REFERENCE_AT_ENDS: &[&str] = &[
-    "ref", "gold", "expected", "bench", "orig", "original", "eager", "np", "true", "truth", "old",
-    "a",
-];
-const CANDIDATE: &[&str] = &[
-    "cpp",
-    "llamacpp",
-    "ggml",
-    "titan",
-    "torchtitan",
-    "candle",
-    "rust",
-    "mlx",
-    "onnx",
-    "ort",
-    "trt",
-    "tensorrt",
-    "vllm",
-    "sglang",
-    "candidate",
-    "npu",
-    "burn",
-    "tinygrad",
-    "jax",
-    "megatron",
-];
-const CANDIDATE_AT_ENDS: &[&str] = &[
-    "cand", "test", "actual", "max", "target", "rs", "c", "mine", "ours", "got", "compiled",
-    "custom", "impl", "port", "new", "cuda", "gpu", "engine", "neuron", "b",
-];
 
 /// A marker of one side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,9 +31,10 @@ impl Tag {
     }
 
     pub fn known(word: &str) -> Option<Tag> {
-        let place = if REFERENCE.contains(&word) || CANDIDATE.contains(&word) {
+        let tags = &graph::words().tags;
+        let place = if tags.reference.contains(word) || tags.candidate.contains(word) {
             Place::Anywhere
-        } else if REFERENCE_AT_ENDS.contains(&word) || CANDIDATE_AT_ENDS.contains(&word) {
+        } else if tags.reference_at_ends.contains(word) || tags.candidate_at_ends.contains(word) {
             Place::Ends
         } else {
             return None;
@@ -167,7 +122,8 @@ impl Tag {
 }
 
 pub(super) fn is_reference(word: &str) -> bool {
-    REFERENCE.contains(&word) || REFERENCE_AT_ENDS.contains(&word)
+    let tags = &graph::words().tags;
+    tags.reference.contains(word) || tags.reference_at_ends.contains(word)
 }
 
 /// The known tag that most of one side's names carry, if more than half do.

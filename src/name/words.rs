@@ -1,5 +1,6 @@
 //! A name as words: separators differ between producers, words hardly do.
 
+use crate::graph;
 use std::ops::Range;
 
 /// One word of a name with the separator before it (`'\0'` for the first).
@@ -137,6 +138,7 @@ pub(super) fn canonical(words: &[Word]) -> String {
 
 /// Writes the words behind `s`.
 fn with_synonyms<'a>(words: impl Iterator<Item = &'a str>, s: &mut String) {
+    let synonyms = &graph::words().synonyms;
     // pairs of words become one, so the last word waits for the next
     let mut last: Option<&str> = None;
     let mut first = true;
@@ -148,22 +150,7 @@ fn with_synonyms<'a>(words: impl Iterator<Item = &'a str>, s: &mut String) {
         s.push_str(w);
     };
     for w in words {
-        let word = match w {
-            "attention" | "selfattention" | "selfattn" | "mha" => "attn",
-            "feedforward" | "ffn" | "ff" => "mlp",
-            "layernorm" | "rmsnorm" | "ln" | "rms" => "norm",
-            "embd" | "embedding" | "embeddings" | "emb" | "embeds" => "embed",
-            "query" => "q",
-            "key" => "k",
-            "value" => "v",
-            "projection" => "proj",
-            "resid" | "res" => "residual",
-            "output" | "outputs" => "out",
-            "input" | "inputs" => "in",
-            "normalized" | "normalised" => "normed",
-            "prob" | "probabilities" => "probs",
-            other => other,
-        };
+        let word = synonyms.get(w).map_or(w, String::as_str);
         last = match (last, word) {
             (Some("feed"), "forward") => Some("mlp"),
             (Some("self"), "attn") | (Some("attn"), "self") => Some("attn"),

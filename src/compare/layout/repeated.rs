@@ -23,7 +23,7 @@ pub fn repeated(
     candidate: &Tensor,
     stage: Option<Stage>,
 ) -> Result<Option<Once>, Misfit> {
-    use Stage::{KNorm, KProj, KRope, VProj};
+    use crate::graph::known::{KNorm, KProj, KRope, VProj};
     if !matches!(stage, Some(KProj | VProj | KNorm | KRope)) {
         return Ok(None);
     }

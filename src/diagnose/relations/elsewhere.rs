@@ -9,7 +9,7 @@ mod meaning;
 
 use super::{Case, EXPLAINS, Relation, undone};
 use crate::diagnose::{Side, Suspicion};
-use crate::name::Stage::*;
+use crate::graph::known::*;
 use crate::name::{Key, Stage};
 
 pub struct Elsewhere;

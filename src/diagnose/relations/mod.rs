@@ -106,7 +106,7 @@ impl<'a> Case<'a> {
 
     /// Both sides as `[tokens, features]`; `None` for scores and ids, which have no such axes.
     fn by_token(&self) -> Option<(Array, Array)> {
-        use Stage::*;
+        use crate::graph::known::*;
         if self.is(&[
             InputIds,
             PositionIds,
@@ -212,7 +212,7 @@ fn features(a: &Array) -> usize {
 
 /// The input of a projection, where it was dumped or can be derived; in post-norm models that is the stream itself.
 fn projection_input(site: &Site<'_>, stage: Stage) -> Option<Array> {
-    use Stage::*;
+    use crate::graph::known::*;
     let first = |stages: &[Stage]| stages.iter().find_map(|s| site.tap(*s));
     match stage {
         QkvProj | QProj | KProj | VProj => first(&[AttnNorm]).or_else(|| {

@@ -6,7 +6,6 @@
 
 use super::{Case, Relation, gram, undone};
 use crate::diagnose::{Array, Suspicion};
-use crate::name::Stage;
 use crate::report::real::short;
 
 pub struct Offset;
@@ -52,7 +51,7 @@ fn constant_row(case: &Case<'_>) -> Option<Vec<Suspicion>> {
         ),
         format!("norm of the row {}, over {n} tokens", short(size)),
     ];
-    use Stage::*;
+    use crate::graph::known::*;
     let only = |cause, title: String, evidence| {
         Some(
             case.suspect(cause, title, before, after, evidence)
@@ -141,6 +140,7 @@ fn without_inputs(case: &Case<'_>, r: &Array) -> Option<Vec<f64>> {
 mod tests {
     use super::super::fixture::{Dumps, noisy, normal, project, stream};
     use super::*;
+    use crate::name::Stage;
 
     /// A projection with bias b on the reference and k·b on the candidate.
     fn with_bias(k: f64, stage: Stage, input: Stage) -> Vec<&'static str> {

@@ -8,7 +8,7 @@ use crate::compare::permutations;
 use crate::diagnose::dot::{Sums, sums};
 use crate::diagnose::{Array, Suspicion};
 use crate::dump::unravel;
-use crate::name::Stage::*;
+use crate::graph::known::*;
 
 pub struct Permute;
 

@@ -69,7 +69,7 @@ fn fit(r: &[f64], c: &[f64]) -> Option<(f64, f64)> {
 
 /// What one factor means here.
 fn name(case: &Case<'_>, s: f64) -> (&'static str, String) {
-    use Stage::*;
+    use crate::graph::known::*;
     let g = case.scene.geometry(case.key);
     let near = |x: f64, y: f64| (x / y - 1.0).abs() < 2e-3;
     let factor = factor(s);
@@ -223,7 +223,7 @@ fn near_one_sided(low: f64, high: f64) -> bool {
 }
 
 fn is_norm(case: &Case<'_>) -> bool {
-    use Stage::*;
+    use crate::graph::known::*;
     case.is(&[
         AttnNorm,
         QNorm,

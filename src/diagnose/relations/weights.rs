@@ -7,8 +7,8 @@
 use super::noise::{COARSEST, noise_up_to};
 use super::{Case, Relation, gram, projection_input, undone};
 use crate::diagnose::{Array, Side, Suspicion};
+use crate::graph::known::*;
 use crate::name::Stage;
-use crate::name::Stage::*;
 use crate::report::real::short;
 
 pub struct Weights;

@@ -38,7 +38,7 @@ impl Law for PaddedRows {
     }
 
     fn outputs(&self) -> &'static [Stage] {
-        use Stage::*;
+        use crate::graph::known::*;
         &[
             AttnQk,
             AttnWeights,

@@ -6,8 +6,8 @@
 use super::super::matching::columns;
 use super::super::{Case, features, undone};
 use crate::diagnose::{Array, Side, Suspicion};
+use crate::graph::known::*;
 use crate::name::Stage;
-use crate::name::Stage::*;
 
 pub fn parts(case: &Case<'_>) -> Vec<Suspicion> {
     cut(case).unwrap_or_default()

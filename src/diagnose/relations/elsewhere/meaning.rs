@@ -2,7 +2,7 @@
 
 use super::{Case, Match, crossed};
 use crate::diagnose::Side;
-use crate::name::Stage::*;
+use crate::graph::known::*;
 use crate::name::{Key, Stage};
 
 /// The cause and its title; `None` where the equality is another hypothesis' business.

@@ -1,24 +1,26 @@
 //! llama.cpp's graph gives one name to several operations: projection, reshape and rotation are told apart here.
 
-use super::Stage;
 use super::context::{Facts, Names};
-use super::dialects::{Reading, Rule};
+use super::dialects::Reading;
 use super::read::Hit;
 use super::rules::Meaning;
+use crate::graph;
 use std::collections::BTreeMap;
 
 impl Names<'_> {
     /// llama.cpp calls projection, reshape and rotation `Qcur-N`: operation, width and order tell them apart.
     pub(super) fn llama_cpp_projections(&self, meanings: &mut [Option<Meaning>], facts: &Facts) {
-        for (rule, proj, rope) in [
-            (Rule::QCur, Stage::QProj, Stage::QRope),
-            (Rule::KCur, Stage::KProj, Stage::KRope),
-        ] {
+        for choice in &graph::graph().choices {
+            let (Some(rope), Some(proj)) =
+                (choice.rotated, choice.is.first().and_then(|c| c.stage))
+            else {
+                continue;
+            };
             let mut groups: BTreeMap<_, Vec<usize>> = BTreeMap::new();
             for &i in &self.sequence {
                 let r = &self.raws[i];
                 if r.clean.view.is_empty()
-                    && matches!(r.hit, Some(Hit { reading: Reading::Depends(x), input: false, .. }) if x == rule)
+                    && matches!(r.hit, Some(Hit { reading: Reading::Depends(rule), input: false, .. }) if std::ptr::eq(rule.choice(), choice))
                 {
                     groups
                         .entry((self.steps[i], self.ranks[i], r.layer))

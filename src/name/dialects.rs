@@ -1,14 +1,11 @@
-//! What words mean: the table of spellings, and its look-up.
+//! What words mean: the spellings of the graph's nodes, and their look-up.
 
-mod table;
-
-use super::Stage;
 use super::words::{Word, canonical, forms, joined};
+use crate::graph::{self, Choice, Spelling, Stage};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 use std::sync::LazyLock;
-use table::{DIALECTS, Dialect};
 
 /// What a spelling means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,46 +14,33 @@ pub(super) enum Reading {
     Stage(Stage),
     /// The output of a module that equals the stage.
     Module(Stage),
-    /// Depends on what else the dump holds.
+    /// Depends on what else the dump holds; resolved in `rules.rs`.
     Depends(Rule),
     /// Known to be no canonical stage.
     Nothing,
 }
 
-/// A reading that needs its surroundings; resolved in `rules.rs`.
+/// A choice of the graph by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
-    /// `post_attention_layernorm`: the MLP's norm, or a norm after attention where others stand around the MLP.
-    PostAttention,
-    /// `attn_out`: after the output projection, or before it when that has a name of its own.
-    AttnOut,
-    /// Activation: of the gate, or of up where there is no gate (then it is the middle of the MLP).
-    Act,
-    /// `ffn_act`: the middle of the MLP, unless nothing says so.
-    MidAct,
-    /// `scores`: final scores, or raw ones when masked ones have a name of their own.
-    Scores,
-    /// llama.cpp names projection, reshape and rotation alike.
-    QCur,
-    KCur,
-    /// What a graph takes in: token rows when more is added later.
-    InpEmbd,
-    /// Gate projection, or the router of a mixture of experts.
-    Gate,
-    /// `attn_ln`: a norm before attention where an MLP norm stands beside it, else after.
-    AttnLn,
-    /// A norm of the attention sublayer: before it, behind it in BART.
-    SublayerNorm,
-    /// The layer's last norm: the MLP's own, behind everything in BART.
-    LastNorm,
-    /// TransformerLens: before the activation, of the gate where there is one.
-    HookPre,
-    HookPreLinear,
-}
+pub(super) struct Rule(u16);
 
 impl Rule {
+    pub fn choice(self) -> &'static Choice {
+        &graph::graph().choices[self.0 as usize]
+    }
+
+    /// All that it may mean.
+    pub fn stages(self) -> impl Iterator<Item = Stage> {
+        self.choice().is.iter().filter_map(|c| c.stage)
+    }
+
+    /// What it means where nothing else is said.
+    pub fn usual(self) -> Option<Stage> {
+        self.choice().is.last().and_then(|c| c.stage)
+    }
+
     fn is_per_layer(self) -> bool {
-        self != Rule::InpEmbd
+        self.stages().all(Stage::is_per_layer)
     }
 }
 
@@ -162,38 +146,43 @@ struct Entry {
     canonical: Range<usize>,
 }
 
-/// The dialects in the order of the table; the canonical stage names themselves come last.
+/// The dialects in the order of `models/words.toml`; the canonical names themselves come last.
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let (mut exacts, mut canonicals) = (
         String::with_capacity(1 << 15),
         String::with_capacity(1 << 15),
     );
-    let mut entries = Vec::with_capacity(2048);
-    let mut dialects = Vec::with_capacity(DIALECTS.len() + 1);
-    for (number, dialect) in DIALECTS.iter().enumerate() {
-        dialects.push(dialect.name);
-        for (layered, spelling, reading) in dialect.spellings() {
-            let (exact, canonical) = forms(spelling, &mut exacts, &mut canonicals);
-            entries.push(Entry {
-                dialect: number,
-                reading,
-                layered,
-                exact,
-                canonical,
-            });
+    let mut dialects: Vec<&'static str> = Vec::new();
+    dialects.extend(graph::words().dialects.iter().map(String::as_str));
+    let spellings = spellings();
+    for (spelling, ..) in &spellings {
+        if !dialects.contains(&spelling.dialect.as_str()) {
+            dialects.push(&spelling.dialect);
         }
     }
-    for row in super::stage::STAGES {
-        let (exact, canonical) = forms(row.name, &mut exacts, &mut canonicals);
+    let number = |name: &str| dialects.iter().position(|d| *d == name);
+    let mut entries = Vec::with_capacity(2048);
+    let mut add = |dialect, text: &str, layered, reading| {
+        let (exact, canonical) = forms(text, &mut exacts, &mut canonicals);
         entries.push(Entry {
-            dialect: dialects.len(),
-            reading: Reading::Stage(row.stage),
-            layered: row.stage.is_per_layer(),
+            dialect,
+            reading,
+            layered,
             exact,
             canonical,
         });
+    };
+    for (spelling, layered, reading) in spellings {
+        let dialect = number(&spelling.dialect).unwrap_or(dialects.len());
+        add(dialect, &spelling.text, layered, reading);
+    }
+    for stage in graph::graph().stages() {
+        let (layered, reading) = (stage.is_per_layer(), Reading::Stage(stage));
+        add(dialects.len(), stage.name(), layered, reading);
     }
     dialects.push("tdiff");
+    // entries of one dialect stand together
+    entries.sort_by_key(|e: &Entry| e.dialect);
     // they live as long as the table, which is static
     let (exacts, canonicals): (&'static str, &'static str) = (exacts.leak(), canonicals.leak());
     let mut table = Table {
@@ -211,29 +200,41 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     table
 });
 
-impl Dialect {
-    /// Every spelling: whether it stands in a layer, and what it means. Of two readings the first stays.
-    fn spellings(&self) -> impl Iterator<Item = (bool, &'static str, Reading)> {
-        let of_stages = |list: &'static [(Stage, &'static [&'static str])],
-                         reading: fn(Stage) -> Reading| {
-            list.iter().flat_map(move |(stage, spellings)| {
-                let (layered, reading) = (stage.is_per_layer(), reading(*stage));
-                spellings.iter().map(move |s| (layered, *s, reading))
-            })
-        };
-        let depends = self.depends.iter().flat_map(|(rule, spellings)| {
-            let (layered, reading) = (rule.is_per_layer(), Reading::Depends(*rule));
-            spellings.iter().map(move |s| (layered, *s, reading))
-        });
-        let nothing = [true, false].into_iter().flat_map(|layered| {
-            let spellings = self.nothing.iter();
-            spellings.map(move |s| (layered, *s, Reading::Nothing))
-        });
-        of_stages(self.stages, Reading::Stage)
-            .chain(depends)
-            .chain(of_stages(self.modules, Reading::Module))
-            .chain(nothing)
+/// Every spelling: whether it stands in a layer, and what it means. Of two readings in a dialect the first stays.
+fn spellings() -> Vec<(&'static Spelling, bool, Reading)> {
+    let graph = graph::graph();
+    let mut all = Vec::new();
+    let stages = graph.stages();
+    for &stage in &stages {
+        let names = &graph.node(stage).names;
+        all.extend(
+            names
+                .iter()
+                .map(|s| (s, stage.is_per_layer(), Reading::Stage(stage))),
+        );
     }
+    for (number, choice) in graph.choices.iter().enumerate() {
+        let rule = Rule(number as u16);
+        let reading = Reading::Depends(rule);
+        all.extend(
+            choice
+                .names
+                .iter()
+                .map(|s| (s, rule.is_per_layer(), reading)),
+        );
+    }
+    for &stage in &stages {
+        let modules = &graph.node(stage).modules;
+        all.extend(
+            modules
+                .iter()
+                .map(|s| (s, stage.is_per_layer(), Reading::Module(stage))),
+        );
+    }
+    for layered in [true, false] {
+        all.extend(graph.nothing.iter().map(|s| (s, layered, Reading::Nothing)));
+    }
+    all
 }
 
 impl Table {
@@ -310,15 +311,13 @@ mod tests {
 
     #[test]
     fn every_canonical_name_reads_as_itself() {
-        for row in super::super::stage::STAGES {
-            assert_eq!(
-                look_up(
-                    &split(row.name),
-                    row.stage.is_per_layer(),
-                    &ranking(&["tdiff"])
-                ),
-                Some(Reading::Stage(row.stage))
+        for stage in graph::graph().stages() {
+            let read = look_up(
+                &split(stage.name()),
+                stage.is_per_layer(),
+                &ranking(&["tdiff"]),
             );
+            assert_eq!(read, Some(Reading::Stage(stage)));
         }
     }
 

@@ -1,29 +1,7 @@
 //! The data flow between the tensors that were dumped: nearest available ancestors and descendants.
 
-use super::stage::STAGES;
-use super::{Key, Stage};
+use super::{Key, Stage, graph};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-
-/// Stages that many models do not have: their absence is no gap in the dump.
-const OPTIONAL: &[Stage] = &[
-    Stage::AttentionMask,
-    Stage::PositionIds,
-    Stage::TokEmbed,
-    Stage::PosEmbed,
-    Stage::TypeEmbed,
-    Stage::EmbedSum,
-    Stage::Input,
-    Stage::QkvProj,
-    Stage::QNorm,
-    Stage::KNorm,
-    Stage::QRope,
-    Stage::KRope,
-    Stage::AttnQk,
-    Stage::AttnPostNorm,
-    Stage::AttnOutNorm,
-    Stage::MlpPostNorm,
-    Stage::MlpResidual,
-];
 
 /// The keys that are available, with the bounds of the model they come from.
 #[derive(Clone, Debug, Default)]
@@ -158,7 +136,7 @@ impl Flow {
     /// model may not have are left out unless they were dumped elsewhere.
     pub fn not_dumped_before(&self, key: &Key) -> Vec<Key> {
         let mut passed = self.walk(key, Flow::parents).1;
-        passed.retain(|n| !OPTIONAL.contains(&n.stage) || self.stages.contains(&n.stage));
+        passed.retain(|n| !graph().node(n.stage).optional || self.stages.contains(&n.stage));
         passed.retain(|n| n.stage != Stage::InputIds || n.stack.reads_tokens());
         passed.into_iter().map(Node::key).collect()
     }
@@ -197,27 +175,19 @@ impl Flow {
 
     /// The parents in the model, whether they were dumped or not.
     fn parents(&self, node: Node, parents: &mut Vec<Node>) {
+        let row = graph().node(node.stage);
         let last = self.last_layer.get(&node.stack).copied();
-        match (node.stage, node.layer, last) {
-            (Stage::Input, Some(l), _) if l > 0 => {
-                parents.push(node.at(Stage::Output, Some(l - 1)))
-            }
-            (Stage::Input, _, _) => parents.push(node.at(Stage::Embed, None)),
-            (Stage::FinalNorm, _, Some(l)) => parents.push(node.at(Stage::Output, Some(l))),
-            (Stage::FinalNorm, _, None) => parents.push(node.at(Stage::Embed, None)),
+        match (row.previous, row.last, node.layer, last) {
+            (Some(before), _, Some(l), _) if l > 0 => parents.push(node.at(before, Some(l - 1))),
+            (_, Some(of), _, Some(l)) => parents.push(node.at(of, Some(l))),
+            (_, Some(_), _, None) => parents.push(node.at(Stage::Embed, None)),
             _ => parents.extend(
-                node.stage
-                    .parents()
+                row.inputs
                     .iter()
                     .map(|&p| node.at(p, node.layer.filter(|_| p.is_per_layer()))),
             ),
         }
-        let cached = match node.stage {
-            Stage::AttnQk => Stage::KRope,
-            Stage::AttnCtx => Stage::VProj,
-            _ => return,
-        };
-        if let Some(step) = node.step {
+        if let (Some(cached), Some(step)) = (row.cached, node.step) {
             // Attention of a later step reads the cache that the earlier ones filled.
             let earlier = self.steps.range(..step);
             parents.extend(earlier.map(|&s| Node {
@@ -239,31 +209,29 @@ impl Flow {
             (Stage::Output, _, _) => return children.push(node.at(Stage::FinalNorm, None)),
             _ => {}
         }
-        for child in STAGES
-            .iter()
-            .filter(|row| row.parents.contains(&node.stage))
-        {
-            match (child.stage.is_per_layer(), node.stage.is_per_layer()) {
-                (true, true) => children.push(node.at(child.stage, node.layer)),
-                (false, _) => children.push(node.at(child.stage, None)),
+        for child in graph().stages() {
+            let row = graph().node(child);
+            if row.cached == Some(node.stage)
+                && let Some(step) = node.step
+            {
+                let later = self.steps.iter().filter(|&&s| s > step);
+                children.extend(later.map(|&s| Node {
+                    step: Some(s),
+                    ..node.at(child, node.layer)
+                }));
+            }
+            if !row.inputs.contains(&node.stage) {
+                continue;
+            }
+            match (child.is_per_layer(), node.stage.is_per_layer()) {
+                (true, true) => children.push(node.at(child, node.layer)),
+                (false, _) => children.push(node.at(child, None)),
                 // What enters the model once is read by every layer.
                 (true, false) => {
                     let layers = last.map(|l| 0..=l).into_iter().flatten();
-                    children.extend(layers.map(|l| node.at(child.stage, Some(l))));
+                    children.extend(layers.map(|l| node.at(child, Some(l))));
                 }
             }
-        }
-        let reader = match node.stage {
-            Stage::KRope => Stage::AttnQk,
-            Stage::VProj => Stage::AttnCtx,
-            _ => return,
-        };
-        if let Some(step) = node.step {
-            let later = self.steps.iter().filter(|&&s| s > step);
-            children.extend(later.map(|&s| Node {
-                step: Some(s),
-                ..node.at(reader, node.layer)
-            }));
         }
     }
 }
@@ -290,7 +258,7 @@ impl Key {
 
 /// Where a key stands in the pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
+pub(crate) struct Position {
     step: Option<u32>,
     stack: Stack,
     zone: u8,
@@ -301,7 +269,7 @@ pub(super) struct Position {
 }
 
 /// Sorts keys as the pipeline runs.
-pub(super) fn pipeline_position(key: &Key) -> Position {
+pub(crate) fn pipeline_position(key: &Key) -> Position {
     Position {
         step: key.step,
         stack: Stack::of(key),

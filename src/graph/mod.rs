@@ -1,0 +1,50 @@
+//! The graph of a model as data: which nodes there are, what each is computed from, and how producers spell it.
+//!
+//! ```text
+//! models/*.toml ─read─▶ Graph: nodes in pipeline order ─▶ Key (a node with its coordinates) ─▶ Flow (what was dumped around it)
+//! ```
+
+mod condition;
+mod flow;
+mod key;
+mod model;
+mod stage;
+mod words;
+
+pub use condition::{Condition, Fact, Says, Term};
+pub use flow::Flow;
+pub(crate) use flow::pipeline_position;
+pub use key::Key;
+pub use model::{Choice, Family, Graph, ModelError, Node, Spelling};
+pub use stage::{Stage, known};
+pub use words::{Words, words};
+
+use std::sync::OnceLock;
+
+/// The families that tdiff knows, in the order in which their nodes are read.
+const MODELS: &[(&str, &str)] = &[(
+    "models/decoder.toml",
+    include_str!("../models/decoder.toml"),
+)];
+
+static GRAPH: OnceLock<Graph> = OnceLock::new();
+
+/// The graph that names are read by: the families that tdiff knows, and the user's own where [`learn`] was called first.
+pub fn graph() -> &'static Graph {
+    GRAPH.get_or_init(|| match Graph::read(MODELS) {
+        Ok(graph) => graph,
+        // the files are part of the program, and a test reads them
+        Err(error) => unreachable!("{error}"),
+    })
+}
+
+/// Adds a user's own nodes, given as (path, text), to those that tdiff knows. The first file that is read decides for the whole
+/// process: a node's place must not change under the keys that hold it.
+///
+/// # Errors
+/// A file that is no description of nodes, with its line; a second call.
+pub fn learn(files: &[(&str, &str)]) -> Result<(), ModelError> {
+    let graph = Graph::read(&[MODELS, files].concat())?;
+    let path = files.first().map_or("", |(path, _)| path);
+    GRAPH.set(graph).map_err(|_| ModelError::late(path))
+}

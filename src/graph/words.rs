@@ -1,0 +1,104 @@
+//! The words of names that are no nodes: `models/words.toml`.
+
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+/// Words to be found among others.
+#[derive(Debug, Default, Deserialize)]
+#[serde(from = "Vec<String>")]
+pub struct Set(Vec<String>);
+
+impl From<Vec<String>> for Set {
+    fn from(mut words: Vec<String>) -> Set {
+        words.sort_unstable();
+        Set(words)
+    }
+}
+
+impl Set {
+    pub fn contains(&self, word: &str) -> bool {
+        self.0.binary_search_by(|w| w.as_str().cmp(word)).is_ok()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+}
+
+/// What stands around names, and what producers write in place of words; the file says what each list is.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Words {
+    pub dialects: Vec<String>,
+    pub leading: Set,
+    pub trailing: Set,
+    pub layer: Set,
+    pub fused_layer: Vec<String>,
+    pub foreign: Set,
+    pub parameters: Vec<String>,
+    pub steps: Vec<String>,
+    pub calls: Set,
+    pub folder_steps: Set,
+    pub devices: Vec<String>,
+    pub extensions: Vec<String>,
+    pub views: Set,
+    pub stream_arguments: Set,
+    pub call_kinds: Set,
+    pub tags: Tags,
+    pub exporter: Exporter,
+    #[serde(deserialize_with = "turned")]
+    pub synonyms: HashMap<String, String>,
+    pub tower: Vec<Tower>,
+}
+
+/// Words that mark a side.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tags {
+    pub reference: Set,
+    pub reference_at_ends: Set,
+    pub candidate: Set,
+    pub candidate_at_ends: Set,
+}
+
+/// Operations of exported graphs.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exporter {
+    pub results: Vec<String>,
+    pub inner: Set,
+    pub containers: Set,
+    pub layers: Set,
+}
+
+/// A part of a model with layers of its own, and the words that name it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tower {
+    pub name: String,
+    pub words: Vec<String>,
+}
+
+/// `q = ["query"]` becomes `query` → `q`.
+fn turned<'de, D: serde::Deserializer<'de>>(d: D) -> Result<HashMap<String, String>, D::Error> {
+    let rows = BTreeMap::<String, Vec<String>>::deserialize(d)?;
+    let all = rows
+        .into_iter()
+        .flat_map(|(one, others)| others.into_iter().map(move |other| (other, one.clone())));
+    Ok(all.collect())
+}
+
+static WORDS: LazyLock<Words> =
+    LazyLock::new(
+        || match toml::from_str(include_str!("../models/words.toml")) {
+            Ok(words) => words,
+            // the file is part of the program, and every test of names reads it
+            Err(error) => unreachable!("models/words.toml: {error}"),
+        },
+    );
+
+/// The words that tdiff knows.
+pub fn words() -> &'static Words {
+    &WORDS
+}
