@@ -235,14 +235,6 @@ pub(super) const CAUSES: &[Cause] = &[
              shards.",
     },
     Cause {
-        id: "non_finite_mismatch",
-        title: "one side holds NaN or infinities",
-        what: "Non-finite values stand on one side only.",
-        looks: "NaN or Inf counted on one side.",
-        why: "Overflow, a division by zero, a fully masked row.",
-        change: "Look at the first place and the inputs there.",
-    },
-    Cause {
         id: "unexplained",
         title: "no tested cause fits",
         what: "The difference is real, and nothing in the catalogue explains it.",

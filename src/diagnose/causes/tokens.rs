@@ -77,12 +77,4 @@ pub(super) const CAUSES: &[Cause] = &[
         change: "Add token_type_embeddings[0] (or the row of each token's segment) to the sum before the embedding \
              norm.",
     },
-    Cause {
-        id: "inputs_differ",
-        title: "the two sides ran on different inputs",
-        what: "Token ids, masks or positions differ, so everything after them does.",
-        looks: "input_ids, attention_mask or position_ids are not equal.",
-        why: "Another tokenizer, chat template, BOS setting, prompt or padding side.",
-        change: "Feed both sides the same ids: dump them, or pass the ids instead of the text.",
-    },
 ];

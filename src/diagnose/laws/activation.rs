@@ -187,41 +187,30 @@ impl Law for ActivationLaw {
         })
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
+    ) -> Option<Suspicion> {
         if matches!(output, Stage::GateProj | Stage::UpProj) {
-            return swapped(reference, candidate, output, noise)
-                .into_iter()
-                .collect();
+            return swapped(reference, candidate, output, noise);
         }
         let of = |site, other| Taps::new(site, Some(other), output);
-        let (Some(r), Some(c)) = (of(reference, candidate), of(candidate, reference)) else {
-            return Vec::new();
-        };
+        let (r, c) = (of(reference, candidate)?, of(candidate, reference)?);
         // the product of two dumped tensors says nothing about the function
         let functional: Vec<Wiring> = wirings(output)
             .iter()
             .copied()
             .filter(|w| *w != Wiring::Product)
             .collect();
-        let Some((wiring, f, residual)) = r.best(&functional).filter(|(_, _, left)| *left < FITS)
-        else {
-            return Vec::new();
-        };
-        let Some(before) = c.left(wiring, f) else {
-            return Vec::new();
-        };
-        let Some((c_wiring, c_f, after)) = c.best(&functional) else {
-            return Vec::new();
-        };
+        let (wiring, f, residual) = r.best(&functional).filter(|(_, _, left)| *left < FITS)?;
+        let before = c.left(wiring, f)?;
+        let (c_wiring, c_f, after) = c.best(&functional)?;
         let trial = Trial { before, after };
         if !trial.convinces(noise) || (wiring, f.name) == (c_wiring, c_f.name) {
-            return Vec::new();
+            return None;
         }
         let evidence = vec![
             format!(
@@ -246,14 +235,14 @@ impl Law for ActivationLaw {
             () if f.is_gelu() && c_f.is_gelu() => "gelu_variant",
             () => "wrong_activation",
         };
-        vec![Suspicion {
+        Some(Suspicion {
             cause,
             key: candidate.key(output),
             title,
             before,
             after,
             evidence,
-        }]
+        })
     }
 }
 

@@ -37,36 +37,27 @@ impl Law for Split {
         ]
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
+    ) -> Option<Suspicion> {
         if rope::start(candidate) > 0 {
-            return Vec::new();
+            return None;
         }
-        let Some(left) = replay(reference, candidate, output, noise) else {
-            return Vec::new();
-        };
-        let Some(before) = left(&[None, None, None]) else {
-            return Vec::new();
-        };
+        let left = replay(reference, candidate, output, noise)?;
+        let before = left(&[None, None, None])?;
         if before <= noise {
-            return Vec::new();
+            return None;
         }
         let tried = ways(candidate)
             .into_iter()
             .filter_map(|way| Some((left(&way.parts)?, way)));
-        let Some((after, way)) = tried.min_by(|a, b| a.0.total_cmp(&b.0)) else {
-            return Vec::new();
-        };
+        let (after, way) = tried.min_by(|a, b| a.0.total_cmp(&b.0))?;
         let trial = Trial { before, after };
-        if !trial.convinces(noise) {
-            return Vec::new();
-        }
-        vec![Suspicion {
+        trial.convinces(noise).then(|| Suspicion {
             cause: way.cause,
             key: candidate.key(output),
             title: format!("the candidate {}", way.text),
@@ -76,7 +67,7 @@ impl Law for Split {
                 "candidate's {output} computed by the reference's law from its own projection, split so: {}",
                 trial.text()
             )],
-        }]
+        })
     }
 }
 

@@ -60,79 +60,68 @@ impl Law for HiddenStream {
         &[Stage::Output]
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
-        suspicion(reference, candidate, output, noise)
+    ) -> Option<Suspicion> {
+        let seen = |site: &Site<'_>| site.tap(Stage::AttnResidual).is_some();
+        if seen(reference) || seen(candidate) {
+            return None;
+        }
+        let (m, m_c) = (
+            reference.dumped(Stage::MlpNorm)?,
+            candidate.dumped(Stage::MlpNorm)?,
+        );
+        let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
+        let before = c.distance(&r);
+        // both sides have one stream only where the norm agrees
+        let sizes = [&c, &m, &m_c].iter().all(|a| a.data.len() == r.data.len());
+        if !sizes || m_c.distance(&m) > 0.1 * before || r.rows().len() < ROWS {
+            return None;
+        }
+        let input = reference.tap(Stage::Input);
+        let fits = |f: &Form| -> Option<(f64, f64)> {
+            let data = (0..r.data.len())
+                .map(|i| f.of_r * r.data[i] + f.of_c * c.data[i] + f.of_m * m.data[i]);
+            let stream = Array::new(r.shape.clone(), data.collect());
+            let norm = Norm::best(&Rows::new(&stream, &m, r.width())?)?;
+            // a stream with the wrong sign has a norm with weights of the wrong sign
+            let upright = norm.gamma.iter().sum::<f64>() > 0.0;
+            let size = input.as_ref().map_or(0.0, |x| scale(&stream, x));
+            upright.then_some((norm.residual?, size))
+        };
+        let tried: Vec<(&Form, f64, f64)> = FORMS
+            .iter()
+            .filter_map(|f| fits(f).map(|(left, size)| (f, left, size)))
+            .collect();
+        let least = tried.iter().map(|t| t.1).fold(f64::INFINITY, f64::min);
+        // a norm does not see a factor: of streams that differ by one, the one that is nearest to what entered the layer
+        let (form, residual, _) = tried
             .into_iter()
-            .collect()
+            .filter(|t| t.1 <= 1.5 * least + noise)
+            .min_by(|a, b| a.2.total_cmp(&b.2))?;
+        let trial = Trial {
+            before,
+            after: residual,
+        };
+        (residual < FITS && trial.convinces(noise)).then(|| Suspicion {
+            cause: form.cause,
+            key: candidate.key(output),
+            title: format!(
+                "reference: {output} = stream + branch; candidate: {}",
+                form.text
+            ),
+            before,
+            after: residual,
+            evidence: vec![format!(
+                "the stream that follows from the two sums has the mlp_norm of both sides: relative error {}",
+                short(residual)
+            )],
+        })
     }
-}
-
-fn suspicion(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
-    let seen = |site: &Site<'_>| site.tap(Stage::AttnResidual).is_some();
-    if seen(reference) || seen(candidate) {
-        return None;
-    }
-    let (m, m_c) = (
-        reference.dumped(Stage::MlpNorm)?,
-        candidate.dumped(Stage::MlpNorm)?,
-    );
-    let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
-    let before = c.distance(&r);
-    // both sides have one stream only where the norm agrees
-    let sizes = [&c, &m, &m_c].iter().all(|a| a.data.len() == r.data.len());
-    if !sizes || m_c.distance(&m) > 0.1 * before || r.rows().len() < ROWS {
-        return None;
-    }
-    let input = reference.tap(Stage::Input);
-    let fits = |f: &Form| -> Option<(f64, f64)> {
-        let data =
-            (0..r.data.len()).map(|i| f.of_r * r.data[i] + f.of_c * c.data[i] + f.of_m * m.data[i]);
-        let stream = Array::new(r.shape.clone(), data.collect());
-        let norm = Norm::best(&Rows::new(&stream, &m, r.width())?)?;
-        // a stream with the wrong sign has a norm with weights of the wrong sign
-        let upright = norm.gamma.iter().sum::<f64>() > 0.0;
-        let size = input.as_ref().map_or(0.0, |x| scale(&stream, x));
-        upright.then_some((norm.residual?, size))
-    };
-    let tried: Vec<(&Form, f64, f64)> = FORMS
-        .iter()
-        .filter_map(|f| fits(f).map(|(left, size)| (f, left, size)))
-        .collect();
-    let least = tried.iter().map(|t| t.1).fold(f64::INFINITY, f64::min);
-    // a norm does not see a factor: of streams that differ by one, the one that is nearest to what entered the layer
-    let (form, residual, _) = tried
-        .into_iter()
-        .filter(|t| t.1 <= 1.5 * least + noise)
-        .min_by(|a, b| a.2.total_cmp(&b.2))?;
-    let trial = Trial {
-        before,
-        after: residual,
-    };
-    (residual < FITS && trial.convinces(noise)).then(|| Suspicion {
-        cause: form.cause,
-        key: candidate.key(output),
-        title: format!(
-            "reference: {output} = stream + branch; candidate: {}",
-            form.text
-        ),
-        before,
-        after: residual,
-        evidence: vec![format!(
-            "the stream that follows from the two sums has the mlp_norm of both sides: relative error {}",
-            short(residual)
-        )],
-    })
 }
 
 /// How far the stream's part along the layer's input is from the input itself, as |ln of the factor|.

@@ -29,21 +29,19 @@ impl Law for KvCache {
         ]
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
+    ) -> Option<Suspicion> {
         if super::rope::start(candidate) == 0 {
-            return Vec::new();
+            return None;
         }
         From::choices(output)
             .iter()
             .find_map(|&from| suspicion(reference, candidate, output, from, noise))
-            .into_iter()
-            .collect()
     }
 }
 

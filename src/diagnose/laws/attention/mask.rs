@@ -1,7 +1,6 @@
 //! Which keys a query sees: read off scores or weights, and put into words.
 
-use crate::diagnose::{Array, Site};
-use crate::name::Stage;
+use crate::diagnose::Array;
 
 /// Scores below this are fillings of masked positions (−10⁴, −10⁹, the smallest number of the type, −∞).
 pub const HIDDEN: f64 = -5e3;
@@ -190,29 +189,6 @@ impl Sight {
     }
 }
 
-/// Whether two sides mask the same positions of their scores, however they fill them and however far the key axis is padded.
-pub fn masks_equivalent(reference: &Site<'_>, candidate: &Site<'_>) -> bool {
-    let stages = [Stage::AttnScores, Stage::AttnQk];
-    let sight = |site: &Site<'_>| {
-        stages
-            .iter()
-            .find_map(|s| Sight::of_scores(&site.dumped(*s)?, 0))
-    };
-    let (Some(r), Some(c)) = (sight(reference), sight(candidate)) else {
-        return false;
-    };
-    if (r.batch, r.queries) != (c.batch, c.queries) {
-        return false;
-    }
-    let keys = r.keys.min(c.keys);
-    let rows = (0..r.batch).flat_map(|b| (0..r.queries).map(move |q| (b, q)));
-    rows.filter(|&(b, q)| !(r.is_blank(b, q) || c.is_blank(b, q)))
-        .all(|(b, q)| {
-            let beyond = |s: &Sight| (keys..s.keys).any(|k| s.sees(b, q, k));
-            (0..keys).all(|k| r.sees(b, q, k) == c.sees(b, q, k)) && !beyond(&r) && !beyond(&c)
-        })
-}
-
 /// The cause that two different masks point to, and the fact in words.
 pub fn difference(r: &Mask, c: &Mask) -> Option<(&'static str, String)> {
     let fact = || format!("reference: {}; candidate: {}", r.text(), c.text());
@@ -242,6 +218,7 @@ pub fn difference(r: &Mask, c: &Mask) -> Option<(&'static str, String)> {
 mod tests {
     use super::*;
     use crate::diagnose::laws::toy::Toy;
+    use crate::name::Stage;
 
     fn read(toy: &Toy) -> [Mask; 2] {
         let taps = toy.run();

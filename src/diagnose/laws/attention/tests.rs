@@ -17,7 +17,7 @@ fn diagnose_at(
     scene(&pairs, |scene| {
         let site = |side| scene.site(side, &key(None, output));
         let (r, c) = (site(Side::Reference), site(Side::Candidate));
-        let laws: [&dyn Law; 3] = [&scores::Scores, &softmax::Softmax, &context::Context];
+        let laws: [&dyn Law; 3] = [&SCORES, &SOFTMAX, &CONTEXT];
         laws.iter()
             .filter(|l| l.outputs().contains(&output))
             .flat_map(|l| l.diagnose(&r, &c, output, noise))
@@ -226,15 +226,15 @@ fn the_fit_of_one_side_is_put_into_words() {
         let site = scene.site(Side::Reference, &key(None, Stage::AttnCtx));
         let text = |law: &dyn Law, stage| law.fit(&site, stage).unwrap().text;
         assert_eq!(
-            text(&scores::Scores, Stage::AttnScores),
+            text(&SCORES, Stage::AttnScores),
             "Q·Kᵀ × 0.25, causal, key/value heads repeated"
         );
         assert_eq!(
-            text(&softmax::Softmax, Stage::AttnWeights),
+            text(&SOFTMAX, Stage::AttnWeights),
             "softmax(attn_scores), causal"
         );
         assert_eq!(
-            text(&context::Context, Stage::AttnCtx),
+            text(&CONTEXT, Stage::AttnCtx),
             "weights · V, key/value heads repeated"
         );
     });
