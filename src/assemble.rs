@@ -7,13 +7,14 @@ use crate::diagnose::Conclusion;
 use crate::dump::{PrintedStats, Tensor, unravel};
 use crate::judge::{Finding, grade};
 use crate::localise::Graph;
+use crate::note::Note;
 use crate::pairs::{Outcome, Pair};
-use crate::report::real::short;
 use crate::report::{
-    self, Counts, Element, FirstDivergence, Grade, Metrics, Note, Real, Report, Row, RowSide,
-    SideInfo, SideStats, Status,
+    self, Counts, Element, FirstDivergence, Grade, Metrics, Real, Report, Row, RowSide, SideInfo,
+    SideStats, Status,
 };
 use crate::sides::Sides;
+use crate::text::short;
 use crate::threads;
 use std::sync::Arc;
 

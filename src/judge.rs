@@ -10,7 +10,7 @@ use crate::dtype::DType;
 use crate::dump::{PrintedStats, Rounded, Tensor};
 use crate::pairs::{Outcome, Pair};
 use crate::report::Grade;
-use crate::report::real::{count, short};
+use crate::text::{count, short};
 
 /// Relative error that single precision reaches in another order of operations: about 2e-6 near cancellation, 1e-6 else.
 const SINGLE: f64 = 2e-6;

@@ -4,14 +4,13 @@ use crate::compare::layout::{KV_REPEATED, Misfit, View, align};
 use crate::compare::logits::{Logits, compare_logits};
 use crate::compare::summarise::summarise;
 use crate::compare::{ElementTolerance, Job, PairStats, compare, rows};
-use crate::dump::{
-    Guess, Payload, PrintedStats, ReadError, ReadErrorKind, Remark, Rounded, Tensor,
-};
+use crate::dump::{Guess, Payload, PrintedStats, ReadError, ReadErrorKind, Rounded, Tensor};
 use crate::heads;
 use crate::judge::usual_tolerance;
 use crate::localise::Graph;
 use crate::masks;
 use crate::name::{Flow, Key, Stage};
+use crate::note::Note;
 use crate::sums;
 use crate::threads;
 use std::borrow::Cow;
@@ -112,8 +111,8 @@ impl Pair {
             .map_or(0, |(r, c)| r.info.byte_extent() + c.info.byte_extent())
     }
 
-    /// Brings both sides to one shape. The remarks name what was done.
-    fn align(&mut self) -> Vec<Remark> {
+    /// Brings both sides to one shape. The notes name what was done.
+    fn align(&mut self) -> Vec<Note> {
         let (Some(r), Some(c)) = (&self.reference, &self.candidate) else {
             return Vec::new();
         };
@@ -124,7 +123,7 @@ impl Pair {
                         found.reference = Cow::Owned(undone.reference);
                         found.candidate = Cow::Owned(undone.candidate);
                         found.view = None;
-                        found.notes.push(undone.remark);
+                        found.notes.push(undone.note);
                     }
                     found
                         .notes
@@ -192,38 +191,34 @@ fn shared(tensor: &Arc<Tensor>, view: Cow<'_, Tensor>) -> Arc<Tensor> {
 }
 
 /// Two files that state nothing: no partner tells the type.
-fn headerless(reference: &Tensor, candidate: &Tensor) -> Option<Remark> {
+fn headerless(reference: &Tensor, candidate: &Tensor) -> Option<Note> {
     let guessed = |t: &Tensor| t.guess == Some(Guess::Size);
-    (guessed(reference) && guessed(candidate)).then(|| Remark {
-        id: "headerless",
-        message: format!(
+    (guessed(reference) && guessed(candidate)).then(|| Note::new("headerless", format!(
             "neither `{}` nor `{}` states its type: read as {} {:?}; --dtype and --shape say otherwise",
             reference.name,
             candidate.name,
             candidate.info.dtype(),
             candidate.info.shape()
-        ),
-        tensors: Vec::new(),
-    })
+        )))
 }
 
-/// Aligns all pairs; remarks come back in the order of the pairs, with their keys.
-pub fn align_all(pairs: &mut [Pair]) -> Vec<(String, Remark)> {
-    let remarks: Vec<Vec<Remark>> = threads::map_mut(pairs, FEW, Pair::align);
+/// Aligns all pairs; notes come back in the order of the pairs, with their keys.
+pub fn align_all(pairs: &mut [Pair]) -> Vec<(String, Note)> {
+    let notes: Vec<Vec<Note>> = threads::map_mut(pairs, FEW, Pair::align);
     let keyed = pairs
         .iter()
-        .zip(remarks)
+        .zip(notes)
         .flat_map(|(p, r)| r.into_iter().map(|r| (p.key.to_string(), r)));
     keyed.collect()
 }
 
-/// Compares every aligned pair; elements beyond `tolerance` (else the usual one of the types) are counted. Remarks come
+/// Compares every aligned pair; elements beyond `tolerance` (else the usual one of the types) are counted. Notes come
 /// with the keys of the pairs.
 pub fn compare_all(
     pairs: &mut [Pair],
     tolerance: Option<ElementTolerance>,
     progress: &(dyn Fn(u64) + Sync),
-) -> Vec<(String, Remark)> {
+) -> Vec<(String, Note)> {
     let limit = |r: &Tensor, c: &Tensor| {
         tolerance.unwrap_or_else(|| usual_tolerance(r.info.dtype(), c.info.dtype()))
     };
@@ -262,7 +257,7 @@ pub fn compare_all(
     for (i, outcome) in compared {
         pairs[i].outcome = outcome;
     }
-    let remarks = masks::leave_out(pairs, limit);
+    let notes = masks::leave_out(pairs, limit);
     threads::map_mut(pairs, FEW, Pair::look_at_rows);
     threads::map_mut(pairs, FEW, Pair::compare_sums);
     for pair in pairs
@@ -275,7 +270,7 @@ pub fn compare_all(
             .as_ref()
             .and_then(|(r, c)| compare_logits(r, c).ok().flatten());
     }
-    remarks
+    notes
 }
 
 fn summaries(pair: &Pair) -> Outcome {

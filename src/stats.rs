@@ -3,9 +3,9 @@
 use crate::compare::summarise::{Summary, summarise};
 use crate::dump::{Guess, Hints, Payload, ReadError, Rounded, Tensor, open};
 use crate::pairs::Lost;
-use crate::report::real::short;
 use crate::report::{Real, Style};
 use crate::sides::{ignored, nothing_found};
+use crate::text::short;
 use crate::threads;
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};

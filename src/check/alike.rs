@@ -3,7 +3,7 @@
 use super::{Finding, LawFit, Severity};
 use crate::diagnose::Scene;
 use crate::name::{Key, Stage};
-use crate::report::real::{count, short};
+use crate::text::{count, short};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 

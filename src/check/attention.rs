@@ -4,7 +4,7 @@
 use super::{Check, Finding};
 use crate::diagnose::{Array, Scene, Side};
 use crate::name::{Key, Stage};
-use crate::report::real::short;
+use crate::text::short;
 
 /// Rows of attention weights sum to 1.
 pub struct Weights;

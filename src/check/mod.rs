@@ -12,10 +12,11 @@ use crate::dump::{Hints, open};
 use crate::name::{Item, Key, keys, order};
 use crate::pairs::{Outcome, Pair};
 use crate::report::Style;
-use crate::report::real::count;
 use crate::sides;
+use crate::text::count;
 use anyhow::{Result, bail};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 
@@ -34,7 +35,7 @@ pub struct Health {
 /// Something that is wrong (red) or worth knowing (note).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    pub id: &'static str,
+    pub id: Cow<'static, str>,
     pub severity: Severity,
     pub key: String,
     pub message: String,
@@ -77,7 +78,7 @@ pub const CHECKS: &[&dyn Check] = &[
 impl Finding {
     pub fn red(id: &'static str, key: &Key, message: String) -> Finding {
         Finding {
-            id,
+            id: id.into(),
             severity: Severity::Red,
             key: key.to_string(),
             message,
@@ -133,14 +134,14 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let scene = Scene::new(&pairs, &unknown);
     let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|c| c.run(&scene)).collect();
     findings.extend(side.unreadable.iter().map(|e| Finding {
-        id: "unreadable_file",
+        id: "unreadable_file".into(),
         severity: Severity::Red,
         key: e.tensor_name(path),
         message: e.to_string(),
         evidence: vec![],
     }));
-    let remarks = side.remarks.iter().cloned().chain(side.ignored());
-    findings.extend(remarks.map(|r| Finding {
+    let notes = side.notes.iter().cloned().chain(side.ignored());
+    findings.extend(notes.map(|r| Finding {
         id: r.id,
         severity: Severity::Note,
         key: path.display().to_string(),
@@ -152,7 +153,7 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let sampled = scene.sampled();
     if !sampled.is_empty() {
         findings.push(Finding {
-            id: "sampled",
+            id: "sampled".into(),
             severity: Severity::Note,
             key: sampled[0].clone(),
             message: format!(

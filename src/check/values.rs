@@ -5,7 +5,7 @@ use crate::compare::summarise::{Summary, summarise};
 use crate::diagnose::{Scene, Side};
 use crate::dump::Payload;
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Values;
 

@@ -5,8 +5,8 @@ use super::investigate::{DESCRIPTIONS, EXPLAINS, at_all, is_partial, lawful, wei
 use super::tokens::{self, Pattern};
 use super::{Scene, Suspicion};
 use crate::localise::{Graph, Localisation};
+use crate::note::Diagnosis;
 use crate::pairs::{Outcome, Pair};
-use crate::report::Diagnosis;
 
 /// Hypotheses shown for one place.
 const MOST: usize = 4;

@@ -8,9 +8,10 @@ use crate::dump::Payload;
 use crate::judge::{Finding, spike};
 use crate::localise::{Graph, Localisation, localise};
 use crate::name::{Key, Stage};
+use crate::note::Diagnosis;
+use crate::note::Note;
 use crate::pairs::Pair;
-use crate::report::real::count;
-use crate::report::{Diagnosis, Note};
+use crate::text::count;
 use crate::threads;
 use std::sync::OnceLock;
 
@@ -210,7 +211,7 @@ impl Known {
             let key = scene.pairs[first].key.to_string();
             self.note(
                 "coarser_arithmetic",
-                format!("from {key} on the difference looks like rounding of a coarser arithmetic (relative error {}, unbiased, spread evenly): taken as this pair's noise", crate::report::real::short(level)),
+                format!("from {key} on the difference looks like rounding of a coarser arithmetic (relative error {}, unbiased, spread evenly): taken as this pair's noise", crate::text::short(level)),
                 key,
             );
             learned = true;
@@ -313,12 +314,8 @@ impl Known {
         Some((level, first))
     }
 
-    fn note(&mut self, id: &str, message: String, key: String) {
-        self.notes.push(Note {
-            id: id.into(),
-            message,
-            tensors: vec![key],
-        });
+    fn note(&mut self, id: &'static str, message: String, key: String) {
+        self.notes.push(Note::new(id, message).about(vec![key]));
     }
 }
 
@@ -486,24 +483,28 @@ fn rank(all: &mut Vec<Suspicion>, bound: f64) {
 }
 
 fn untested_note(tensors: Vec<String>) -> Option<Note> {
-    (!tensors.is_empty()).then(|| Note {
-        id: "untested".into(),
-        message: format!(
-            "{} further places differ: no causes were tested there",
-            tensors.len()
-        ),
-        tensors,
+    (!tensors.is_empty()).then(|| {
+        Note::new(
+            "untested",
+            format!(
+                "{} further places differ: no causes were tested there",
+                tensors.len()
+            ),
+        )
+        .about(tensors)
     })
 }
 
 fn sampled_note(scene: &Scene<'_>) -> Option<Note> {
     let tensors = scene.sampled();
-    (!tensors.is_empty()).then(|| Note {
-        id: "sampled".into(),
-        message: format!(
-            "causes were tested on the first tokens of {}, large or beside large ones",
-            count(tensors.len(), "tensor")
-        ),
-        tensors,
+    (!tensors.is_empty()).then(|| {
+        Note::new(
+            "sampled",
+            format!(
+                "causes were tested on the first tokens of {}, large or beside large ones",
+                count(tensors.len(), "tensor")
+            ),
+        )
+        .about(tensors)
     })
 }

@@ -2,7 +2,6 @@
 
 pub mod causes;
 mod conclude;
-mod dot;
 mod flat;
 pub mod fused;
 pub mod geometry;

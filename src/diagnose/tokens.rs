@@ -6,7 +6,7 @@
 
 use super::relations::along;
 use super::{Scene, Side};
-use crate::report::real::short;
+use crate::text::short;
 
 /// Fewer tokens show no pattern.
 const FEWEST: usize = 4;

@@ -108,7 +108,7 @@ fn folded(health: &Health) -> Vec<String> {
         .map(|(at, text, n, residual)| {
             format!(
                 "{at}: {text} (relative residual {}{})",
-                super::real::short(*residual),
+                crate::text::short(*residual),
                 times(*n)
             )
         })

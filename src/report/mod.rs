@@ -16,6 +16,7 @@ pub use metrics::Metrics;
 pub use real::Real;
 
 use crate::compare::logits::Logits;
+use crate::note::{Diagnosis, Note};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -165,28 +166,6 @@ pub struct Element {
     pub index: Vec<usize>,
     pub reference: Real,
     pub candidate: Real,
-}
-
-/// A cause, with the evidence for it; the most likely first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Diagnosis {
-    pub id: String,
-    pub title: String,
-    pub key: String,
-    /// 0 to 1.
-    pub confidence: f64,
-    pub evidence: Vec<String>,
-    pub advice: String,
-}
-
-/// Something worth knowing that is no divergence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Note {
-    pub id: String,
-    pub message: String,
-    pub tensors: Vec<String>,
 }
 
 /// One tensor, or pair of tensors.

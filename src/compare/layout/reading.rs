@@ -1,9 +1,8 @@
 //! The ways in which one shape can be read as another.
 
-use super::remark;
 use crate::compare::permutations;
-use crate::dump::Remark;
 use crate::name::Stage;
+use crate::note::Note;
 use std::collections::BTreeSet;
 
 /// A way to read one tensor in the axes of another: axes permuted, then a box cut out.
@@ -49,7 +48,7 @@ enum Cut {
 }
 
 impl Choice {
-    pub fn remark(&self, r: &[usize], c: &[usize]) -> Remark {
+    pub fn note(&self, r: &[usize], c: &[usize]) -> Note {
         match (
             self.cut,
             self.candidate.is_permuted() || self.reference.is_permuted(),
@@ -57,23 +56,23 @@ impl Choice {
             (Some(Cut::Trailing), _)
                 if self.reference.shape.iter().product::<usize>() < r.iter().product() =>
             {
-                remark(
+                Note::new(
                     "last_token_only",
                     format!("shape {r:?} against {c:?}: the last part along one axis is compared"),
                 )
             }
-            (Some(_), _) => remark(
+            (Some(_), _) => Note::new(
                 "sequence_padded",
                 format!(
                     "shape {r:?} against {c:?}: the common part {:?} is compared",
                     self.reference.shape
                 ),
             ),
-            (None, true) => remark(
+            (None, true) => Note::new(
                 "layout_permuted",
                 format!("shape {r:?} against {c:?}: compared with the axes of one side reordered"),
             ),
-            (None, false) => remark(
+            (None, false) => Note::new(
                 "layout_regrouped",
                 format!("shape {r:?} against {c:?}: same elements in the same order"),
             ),

@@ -4,10 +4,12 @@
 
 mod function;
 
-use super::trial::{Trial, distance, short};
+use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
 use crate::diagnose::Array;
+use crate::math::distance;
 use crate::name::Stage;
+use crate::text::rough;
 use function::{FUNCTIONS, Function};
 use serde_json::json;
 
@@ -221,7 +223,7 @@ impl Law for ActivationLaw {
             format!(
                 "reference fits {} with relative error {}",
                 wiring.text(f.title),
-                short(residual)
+                rough(residual)
             ),
         ];
         let title = format!(

@@ -4,10 +4,12 @@
 //! weights tell a norm, the sum needs none.
 
 use super::norm::fit::{Norm, Rows};
-use super::trial::{Trial, distance, short};
+use super::trial::Trial;
 use super::{Law, Site, Suspicion};
 use crate::diagnose::Array;
+use crate::math::distance;
 use crate::name::Stage;
+use crate::text::rough;
 
 pub struct BranchPoint;
 
@@ -77,7 +79,7 @@ impl Law for BranchPoint {
                 format!(
                     "the reference's from {}: relative error {}",
                     place(own),
-                    short(residual)
+                    rough(residual)
                 ),
             ],
         })

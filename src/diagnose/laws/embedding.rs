@@ -41,7 +41,7 @@ impl Law for EmbeddingLaw {
         let (m, residual) =
             sum::multiple(&site.dumped(Stage::TokEmbed)?, &site.dumped(Stage::Embed)?)?;
         (residual < 0.01).then(|| Fit {
-            text: format!("tok_embed · {}", super::trial::short(m)),
+            text: format!("tok_embed · {}", crate::text::rough(m)),
             parameters: vec![("multiplier", json!(m))],
             residual,
         })

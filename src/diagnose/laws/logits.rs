@@ -6,11 +6,13 @@
 mod cap;
 
 use super::embedding::Head;
-use super::trial::{Trial, short};
+use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
 use crate::diagnose::Array;
+use crate::math::Sums;
 use crate::name::Stage;
-use crate::report::real::factor;
+use crate::text::factor;
+use crate::text::rough;
 use serde_json::json;
 
 /// Tokens whose columns are looked up.
@@ -145,7 +147,7 @@ fn tied(reference: &Site<'_>, candidate: &Site<'_>, before: f64) -> Option<Findi
             "final_norm times the embedding rows of {} tokens are the candidate's logits of ids {:?} (the reference's differ by {})",
             c.ids.len(),
             c.ids,
-            short(r.worst)
+            rough(r.worst)
         ),
         trial: Trial { before, after: c.worst },
     })
@@ -178,12 +180,12 @@ fn capped(r: &Array, c: &Array, before: f64) -> Option<Finding> {
         cause: "logit_softcap_missing",
         title: format!(
             "the reference's logits are capped at {} by tanh, the candidate's are not",
-            short(cap)
+            rough(cap)
         ),
         what: format!(
             "{} · tanh(logits / {}) of the candidate",
-            short(cap),
-            short(cap)
+            rough(cap),
+            rough(cap)
         ),
         trial: Trial {
             before,
@@ -201,13 +203,8 @@ fn sample(a: &Array) -> Array {
 
 /// c = s · r.
 fn scaled(r: &Array, c: &Array, before: f64) -> Option<Finding> {
-    let sums = r
-        .data
-        .iter()
-        .zip(&*c.data)
-        .filter(|(r, c)| r.is_finite() && c.is_finite());
-    let (rc, rr) = sums.fold((0.0, 0.0), |(rc, rr), (r, c)| (rc + r * c, rr + r * r));
-    let s = rc / rr;
+    let sums: Sums = r.data.iter().zip(&*c.data).collect();
+    let s = sums.product / sums.a;
     (s.is_finite() && s > 0.0).then(|| Finding {
         cause: "logit_scale_missing",
         title: format!(

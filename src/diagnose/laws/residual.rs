@@ -7,10 +7,12 @@
 mod terms;
 
 use super::norm::fit::{Form, Kind, Norm, Rows};
-use super::trial::{Trial, distance, short};
+use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
 use crate::diagnose::Array;
+use crate::math::distance;
 use crate::name::{Key, Stage};
+use crate::text::rough;
 use serde_json::json;
 use terms::{Terms, terms};
 
@@ -99,7 +101,7 @@ impl Variant {
                 (false, true) => " − ",
             };
             if c.abs() != 1.0 {
-                out += &format!("{}·", short(c.abs()));
+                out += &format!("{}·", rough(c.abs()));
             }
             out += name;
         }
@@ -314,7 +316,7 @@ fn compare(
                 after,
                 evidence: vec![
                     format!("{c} from the candidate's own tensors: {}", trial.text()),
-                    format!("reference fits {r} with relative error {}", short(residual)),
+                    format!("reference fits {r} with relative error {}", rough(residual)),
                 ],
             });
         }

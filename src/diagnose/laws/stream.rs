@@ -5,10 +5,11 @@
 //! before the MLP, which both sides dumped, is its norm.
 
 use super::norm::fit::{Norm, Rows};
-use super::trial::{Trial, short};
+use super::trial::Trial;
 use super::{Law, Site, Suspicion};
 use crate::diagnose::Array;
 use crate::name::Stage;
+use crate::text::rough;
 
 pub struct HiddenStream;
 
@@ -118,7 +119,7 @@ impl Law for HiddenStream {
             after: residual,
             evidence: vec![format!(
                 "the stream that follows from the two sums has the mlp_norm of both sides: relative error {}",
-                short(residual)
+                rough(residual)
             )],
         })
     }

@@ -17,11 +17,11 @@ mod zeros;
 #[cfg(test)]
 mod fixture;
 
-use super::dot::{Sums, sums};
 use super::{Array, Scene, Side, Site, Suspicion};
 use crate::compare::FILLING;
+use crate::math::{Sums, sums};
 use crate::name::{Key, Stage};
-use crate::report::real::short;
+use crate::text::short;
 use std::sync::OnceLock;
 
 /// The two tensors of a pair that differs, in the same axes.

@@ -6,8 +6,9 @@
 
 use super::{Case, Relation, gram, undone};
 use crate::diagnose::{Array, Suspicion};
+use crate::math;
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Offset;
 
@@ -125,7 +126,7 @@ fn without_inputs(case: &Case<'_>, r: &Array) -> Option<Vec<f64>> {
     let n = x.rows().len();
     // minimises ‖Σα·x‖² + λ·‖α‖² under Σα = 1
     let g = gram::ridged(gram::products(&x, &x), 1e-4);
-    let alpha = gram::solve(g, vec![vec![1.0; n]])?.remove(0);
+    let alpha = math::solve(g, vec![vec![1.0; n]])?.remove(0);
     let total: f64 = alpha.iter().sum();
     let mut combined = vec![0.0; r.width()];
     for (a, y) in alpha.iter().zip(r.rows()) {

@@ -5,9 +5,9 @@
 use super::matching::{Matching, columns};
 use super::{Case, EXPLAINS, Relation, features, undone};
 use crate::compare::permutations;
-use crate::diagnose::dot::{Sums, sums};
 use crate::diagnose::{Array, Suspicion};
 use crate::dump::unravel;
+use crate::math::{Sums, sums};
 use crate::name::Stage::*;
 
 pub struct Permute;

@@ -5,7 +5,7 @@ use super::{Case, Relation, undone};
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::dtype::DType;
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Rounded;
 

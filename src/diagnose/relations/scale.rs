@@ -4,10 +4,10 @@
 //! it leaves is scaled by √(n / (n − 1)).
 
 use super::{Case, Relation, along, undone};
-use crate::diagnose::dot::{Sums, sums};
 use crate::diagnose::{Array, Suspicion};
+use crate::math::{Sums, sums};
 use crate::name::Stage;
-use crate::report::real::{factor, short};
+use crate::text::{factor, short};
 
 pub struct Scale;
 

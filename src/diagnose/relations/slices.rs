@@ -2,10 +2,10 @@
 
 use super::{Case, Relation, along};
 use crate::compare::FILLING;
-use crate::diagnose::dot::Sums;
 use crate::diagnose::{Array, Side, Suspicion};
+use crate::math::Sums;
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Slices;
 

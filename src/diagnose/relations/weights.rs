@@ -7,9 +7,10 @@
 use super::noise::{COARSEST, noise_up_to};
 use super::{Case, Relation, gram, projection_input, undone};
 use crate::diagnose::{Array, Side, Suspicion};
+use crate::math;
 use crate::name::Stage;
 use crate::name::Stage::*;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Weights;
 
@@ -204,7 +205,7 @@ fn carried_over(x: &Array, x2: &Array, y2: &Array) -> Option<Array> {
         .chain(&mut across)
         .flatten()
         .for_each(|v| *v += constant);
-    let weights = gram::solve(gram::ridged(own, 1e-9), across)?;
+    let weights = math::solve(gram::ridged(own, 1e-9), across)?;
     let data = weights
         .iter()
         .flat_map(|a| {

@@ -5,7 +5,7 @@ use super::{Case, Relation, along, undone};
 use crate::diagnose::laws::rope;
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Zeros;
 

@@ -1,10 +1,11 @@
 //! The row of a learned position table that a decode step reads.
 
-use super::super::trial::{Trial, short};
+use super::super::trial::Trial;
 use super::Rows;
 use crate::diagnose::laws::rope::start;
 use crate::diagnose::{Site, Suspicion};
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// Every row of the candidate's step is the reference's row of another position, all of them off by the same number.
 ///
@@ -67,7 +68,7 @@ pub fn in_a_decode_step(
             format!("the reference's row of that position: {}", trial.text()),
             format!(
                 "the rows of the two positions are {} apart in the reference",
-                short(before)
+                rough(before)
             ),
         ],
     })

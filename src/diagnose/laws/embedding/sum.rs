@@ -2,10 +2,12 @@
 
 use super::super::norm::fit::{Norm, Rows as NormRows};
 use super::super::norm::source::broadcast_sum;
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::table::Rows;
 use crate::diagnose::{Array, Site, Suspicion};
+use crate::math::distance;
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// A sum fitted to the reference has to explain it at least this well.
 const FITS: f64 = 0.1;
@@ -143,14 +145,14 @@ pub fn scale(
         ),
         (true, _) => format!(
             "the candidate's embedding is {} times the reference's{}",
-            short(ratio),
+            rough(ratio),
             named(ratio, hidden)
         ),
         (false, _) => format!(
             "reference: tok_embed · {}{}; candidate: · {}{}",
-            short(m_r),
+            rough(m_r),
             named(m_r, hidden),
-            short(m_c),
+            rough(m_c),
             named(m_c, hidden)
         ),
     };

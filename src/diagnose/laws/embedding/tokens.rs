@@ -1,10 +1,11 @@
 //! Which rows of the table were read: rows of other ids, rows of other places, some rows of a table in another order.
 
-use super::super::trial::{Trial, short};
+use super::super::trial::Trial;
 use super::head::Head;
 use super::table::{Rows, cosine};
 use crate::diagnose::{Site, Suspicion};
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// Rows further apart than this are rows of different tokens.
 const UNRELATED: f64 = 0.3;
@@ -180,7 +181,7 @@ impl Lookup<'_> {
             .count();
         let after = before * (0.5 - 0.25 * repeated as f64 / n as f64);
         let evidence = vec![
-            format!("all {n} rows differ, with the same magnitude (rms ratio {})", short(rms(c) / rms(r))),
+            format!("all {n} rows differ, with the same magnitude (rms ratio {})", rough(rms(c) / rms(r))),
             match repeated {
                 0 => "no token repeats, and no row is another token's: which ids were read cannot be shown".into(),
                 _ => format!("the {repeated} rows of repeated tokens are equal among each other on both sides: rows of a table"),
@@ -324,8 +325,8 @@ pub fn ids(reference: &Site<'_>, candidate: &Site<'_>) -> Vec<Suspicion> {
         after: trial.after,
         evidence: vec![format!(
             "share of ids that differ: {} → {}",
-            short(trial.before),
-            short(trial.after)
+            rough(trial.before),
+            rough(trial.after)
         )],
     };
     out.into_iter().map(suspicion).collect()

@@ -1,12 +1,14 @@
 //! One norm on both sides: the reference's fitted, the candidate's held against it.
 
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::fit::{Form, Kind, Norm, Rows};
 use super::hypotheses::{self, Hypothesis};
 use super::source::inputs;
 use super::{FITS, best, heads, left, may_be_plain, width};
 use crate::diagnose::{Array, Site, Suspicion};
+use crate::math::distance;
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// The reference's norm and the candidate's rows.
 pub struct Case {
@@ -156,14 +158,14 @@ impl Hypothesis {
                 "reference fits {} over {} rows with relative error {}",
                 norm.text(),
                 rows.len(),
-                short(r)
+                rough(r)
             ));
         }
         if let Some(own) = own {
             evidence.push(format!(
                 "candidate fits {} with relative error {}",
                 own.text(),
-                short(left(own))
+                rough(left(own))
             ));
         }
         let Trial { before, after } = self.trial;

@@ -1,12 +1,14 @@
 //! Norms of queries and keys: each head by itself with weights of one head (Qwen3, Gemma 3), or all heads of a token together
 //! (OLMo 2).
 
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::fit::{Norm, Rows};
 use super::hypotheses::Hypothesis;
 use crate::diagnose::head_norm::{FirstToken, SAME, undumped};
 use crate::diagnose::{Array, Site, Suspicion};
+use crate::math::distance;
 use crate::name::Stage;
+use crate::text::rough;
 
 pub fn is_per_head(output: Stage) -> bool {
     matches!(output, Stage::QNorm | Stage::KNorm)
@@ -112,7 +114,7 @@ pub fn skipped(
             ),
             format!(
                 "the reference's lengths are those of its {normed} (relative error {})",
-                short(healthy)
+                rough(healthy)
             ),
         ],
     })

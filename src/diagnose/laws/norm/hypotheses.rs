@@ -1,10 +1,12 @@
 //! What can be wrong with a norm: each hypothesis predicts the candidate's output from the reference's weights.
 
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::fit::{Form, Kind, Norm, Rows};
 use super::source::inputs;
 use crate::diagnose::Site;
+use crate::math::distance;
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// One prediction and what it leaves.
 pub struct Hypothesis {
@@ -71,7 +73,7 @@ fn eps(norm: &Norm, rows: &Rows, before: f64) -> Hypothesis {
         title,
         &format!(
             "the reference's weights with eps {}",
-            short(other.eps.value)
+            rough(other.eps.value)
         ),
     )
 }
@@ -190,7 +192,7 @@ fn weights(norm: &Norm, rows: &Rows, before: f64) -> Vec<Hypothesis> {
             changed(ones.clone(), norm.beta.clone()),
             format!(
                 "reference: {name} with a weight (mean {}); candidate: without, its weight is 1 in every channel",
-                short(mean)
+                rough(mean)
             ),
             "weight 1",
         ),
@@ -307,7 +309,7 @@ pub fn other_weights(
             cause: "norm_wrong_weight",
             title: format!(
                 "the candidate's {name} obeys the law with other weights, of no other norm in the dump (relative difference {})",
-                short(distance(&own.gamma, &norm.gamma))
+                rough(distance(&own.gamma, &norm.gamma))
             ),
             what: "weights fitted on the candidate".into(),
             trial: Trial { before, after },

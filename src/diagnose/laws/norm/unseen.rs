@@ -4,10 +4,12 @@
 //! is the norm of the reference's. Another weight is a factor per channel, and the weight itself is known by an identity that
 //! needs no input: a normalised row divided by its weight has a mean square of 1.
 
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::fit::{Norm, Rows};
 use crate::diagnose::{Array, Site, Suspicion};
+use crate::math::distance;
 use crate::name::Stage;
+use crate::text::rough;
 
 /// Fewest rows from which a weight per channel may be concluded.
 const ROWS: usize = 4;
@@ -131,8 +133,8 @@ fn weight(r: &Array, c: &Array) -> Option<Found> {
         });
     let title = format!(
         "the candidate's norm has another weight: {} to {} times the reference's, by channel",
-        short(low),
-        short(high)
+        rough(low),
+        rough(high)
     );
     let before = c.distance(r);
     Some(("norm_wrong_weight", title, left.max(ELIMINATED * before)))
