@@ -1,16 +1,16 @@
 //! Facts, verdicts and causes become the report.
 
 use crate::compare::metric::{METRICS, Metric};
-use crate::compare::{self, PairStats};
+use crate::compare::{self, Grade, PairStats};
 use crate::config::Config;
 use crate::diagnose::Conclusion;
 use crate::dump::{PrintedStats, Tensor, unravel};
-use crate::judge::{Finding, grade};
+use crate::judge::Finding;
 use crate::localise::Graph;
 use crate::note::Note;
 use crate::pairs::{Outcome, Pair};
 use crate::report::{
-    self, Counts, Element, FirstDivergence, Grade, Metrics, Real, Report, Row, RowSide, SideInfo,
+    self, Counts, Element, FirstDivergence, Metrics, Real, Report, Row, RowSide, SideInfo,
     SideStats, Status,
 };
 use crate::sides::Sides;
@@ -135,7 +135,7 @@ impl Results<'_> {
                 printed_c,
             ),
             status,
-            grade: stats.map(grade),
+            grade: stats.map(Grade::of),
             reason,
             metrics: metrics(stats),
             compared,

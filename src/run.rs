@@ -5,9 +5,10 @@ use crate::config::Config;
 use crate::diagnose::investigate;
 use crate::dump::Payload;
 use crate::judge::{Rules, judge_all};
+use crate::localise::Graph;
 use crate::name::{Item, order, pair, unused};
 use crate::note::Note;
-use crate::pairs::{Outcome, Pair, align_all, compare_all, graph};
+use crate::pairs::{Outcome, Pair, align_all, compare_all};
 use crate::report::Report;
 use crate::sides::{Selection, Side, Sides, Slot, one_side};
 use crate::text::count;
@@ -55,7 +56,7 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
         ));
     }
     let findings = judge_all(&pairs, &rules);
-    let graph = graph(&pairs);
+    let graph = Graph::of(&pairs);
     let conclusion = investigate(&pairs, &findings, &graph);
     notes.extend(conclusion.notes.iter().cloned());
     notes.extend(missing_notes(&pairs, config));

@@ -345,24 +345,17 @@ impl Sides {
                 .and_then(|i| side.unreadable.get(i))
                 .map(Lost::from)
         };
-        let outcome = match lost(&self.reference, slot.reference)
-            .or_else(|| lost(&self.candidate, slot.candidate))
-        {
-            Some(error) => Outcome::Unreadable(error),
-            None if slot.candidate.is_none() => Outcome::MissingInCandidate,
-            None if slot.reference.is_none() => Outcome::MissingInReference,
-            None => Outcome::Pending,
-        };
-        Pair {
-            reference: take(&self.reference, slot.reference),
-            candidate: take(&self.candidate, slot.candidate),
-            key: slot.key.clone(),
-            aligned: None,
-            view: None,
-            copies: false,
-            outcome,
-            logits: None,
+        let mut pair = Pair::new(
+            slot.key.clone(),
+            take(&self.reference, slot.reference),
+            take(&self.candidate, slot.candidate),
+        );
+        let lost =
+            lost(&self.reference, slot.reference).or_else(|| lost(&self.candidate, slot.candidate));
+        if let Some(error) = lost {
+            pair.outcome = Outcome::Unreadable(error);
         }
+        pair
     }
 }
 

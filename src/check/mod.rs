@@ -10,7 +10,7 @@ use crate::diagnose::laws::LAWS;
 use crate::diagnose::{Scene, Side};
 use crate::dump::{Hints, open};
 use crate::name::{Item, Key, keys, order};
-use crate::pairs::{Outcome, Pair};
+use crate::pairs::Pair;
 use crate::report::Style;
 use crate::sides;
 use crate::text::count;
@@ -119,16 +119,7 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let (sequence, _) = order(&items, None);
     let pairs: Vec<Pair> = sequence
         .into_iter()
-        .map(|i| Pair {
-            key: keys[i].clone(),
-            reference: Some(side.tensors[i].clone()),
-            candidate: None,
-            aligned: None,
-            view: None,
-            copies: false,
-            outcome: Outcome::MissingInCandidate,
-            logits: None,
-        })
+        .map(|i| Pair::new(keys[i].clone(), Some(side.tensors[i].clone()), None))
         .collect();
     let unknown = vec![None; pairs.len()];
     let scene = Scene::new(&pairs, &unknown);

@@ -15,6 +15,7 @@ mod text;
 pub use metrics::Metrics;
 pub use real::Real;
 
+use crate::compare::Grade;
 use crate::compare::logits::Logits;
 use crate::note::{Diagnosis, Note};
 use serde::{Deserialize, Serialize};
@@ -226,28 +227,6 @@ pub enum Status {
     MissingInCandidate,
     MissingInReference,
     Unreadable,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Grade {
-    Identical,
-    Excellent,
-    Good,
-    Acceptable,
-    Significant,
-}
-
-impl Grade {
-    pub fn name(self) -> &'static str {
-        match self {
-            Grade::Identical => "identical",
-            Grade::Excellent => "excellent",
-            Grade::Good => "good",
-            Grade::Acceptable => "acceptable",
-            Grade::Significant => "significant",
-        }
-    }
 }
 
 impl Outcome {

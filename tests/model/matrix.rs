@@ -17,7 +17,8 @@ use tdiff::diagnose::laws::LAWS;
 use tdiff::diagnose::relations::{self, RELATIONS};
 use tdiff::diagnose::{Conclusion, Scene, Side, confidence, investigate};
 use tdiff::judge::{Finding, Rules, judge_all};
-use tdiff::pairs::{Pair, align_all, compare_all, graph};
+use tdiff::localise::Graph;
+use tdiff::pairs::{Pair, align_all, compare_all};
 use tdiff::run::plan;
 
 const SEED: u64 = 11;
@@ -64,7 +65,7 @@ impl Seen {
         align_all(&mut pairs);
         compare_all(&mut pairs, None, &|_| {});
         let findings = judge_all(&pairs, &Rules::new(&config.tolerance));
-        let conclusion = investigate(&pairs, &findings, &graph(&pairs));
+        let conclusion = investigate(&pairs, &findings, &Graph::of(&pairs));
         Seen {
             pairs,
             findings,

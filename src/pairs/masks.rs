@@ -5,11 +5,11 @@
 //! where they stand apart: far below all other scores of their side, and as close to each other as a constant and the scores
 //! added to it. The statistics of the sides stay those of the values as they were dumped.
 
+use super::pair::{Outcome, Pair};
 use crate::compare::{Diff, ElementTolerance, FILLING, Job, PairStats, Side, Worst, compare};
 use crate::dump::{Payload, Tensor, unravel};
 use crate::name::Stage;
 use crate::note::Note;
-use crate::pairs::{Outcome, Pair};
 use crate::text::short;
 
 /// Fillings lie at least this many times as far below zero as the lowest other score.
@@ -183,14 +183,9 @@ mod tests {
             rest: String::new(),
         };
         let mut pairs = [Pair {
-            key,
-            reference: Some(Arc::clone(&r)),
-            candidate: Some(Arc::clone(&c)),
-            aligned: Some((r, c)),
-            view: None,
-            copies: false,
+            aligned: Some((Arc::clone(&r), Arc::clone(&c))),
             outcome: Outcome::Compared(stats),
-            logits: None,
+            ..Pair::new(key, Some(r), Some(c))
         }];
         let notes = leave_out(&mut pairs, limit);
         let stats = pairs[0].stats().unwrap().clone();
