@@ -18,13 +18,12 @@
 pub mod assemble;
 pub mod check;
 pub mod cli;
-pub mod command;
+pub mod commands;
 pub mod compare;
 pub mod config;
 pub mod diagnose;
 pub mod dtype;
 pub mod dump;
-pub mod explain;
 pub mod judge;
 pub mod localise;
 pub mod math;

@@ -11,13 +11,11 @@ use crate::diagnose::{Scene, Side};
 use crate::dump::{Hints, open};
 use crate::name::{Item, Key, keys, order};
 use crate::pairs::Pair;
-use crate::report::Style;
 use crate::sides;
 use crate::text::count;
 use anyhow::{Result, bail};
 use serde::Serialize;
 use std::borrow::Cow;
-use std::io::Write;
 use std::path::Path;
 
 /// The result of `tdiff check` (schema 1).
@@ -193,22 +191,4 @@ fn fits(scene: &Scene<'_>) -> Vec<Fitted> {
         }
     }
     out
-}
-
-/// `tdiff check`: exit code 1 on red flags.
-pub fn execute(
-    path: &Path,
-    hints: &Hints,
-    json: bool,
-    style: &Style,
-    out: &mut dyn Write,
-) -> Result<u8> {
-    let health = check(path, hints)?;
-    if json {
-        serde_json::to_writer_pretty(&mut *out, &health)?;
-        writeln!(out)?;
-    } else {
-        crate::report::health::write(&health, style, out)?;
-    }
-    Ok(health.exit_code)
 }

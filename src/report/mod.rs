@@ -1,13 +1,11 @@
 //! The result as plain data, and the ways to write it.
 
 mod csv;
-pub mod health;
 mod html;
 pub mod json;
 mod junit;
 mod markdown;
 mod metrics;
-pub mod pairs;
 pub mod real;
 pub mod table;
 mod text;
