@@ -16,6 +16,7 @@
 //! [`run::run`] is the pipeline, read from top to bottom; every step is a module of its own.
 
 pub mod assemble;
+pub mod causes;
 pub mod check;
 pub mod cli;
 pub mod commands;

@@ -1,6 +1,7 @@
 //! The pipeline, top to bottom: open, pair, align, compare, judge, localise, diagnose, report.
 
 use crate::assemble::Results;
+use crate::causes;
 use crate::config::Config;
 use crate::diagnose::investigate;
 use crate::dump::Payload;
@@ -200,7 +201,7 @@ fn missing_notes(pairs: &[Pair], config: &Config) -> Vec<Note> {
         };
         notes.push(
             Note::new(
-                "missing_files",
+                causes::MISSING_FILES.id,
                 format!("the candidate lacks {}{allowed}", some(&lacking)),
             )
             .about(lacking),

@@ -6,6 +6,7 @@ mod layers;
 mod values;
 
 use self::alike::Fitted;
+use crate::causes;
 use crate::diagnose::laws::LAWS;
 use crate::diagnose::{Scene, Side};
 use crate::dump::{Hints, open};
@@ -123,7 +124,7 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let scene = Scene::new(&pairs, &unknown);
     let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|c| c.run(&scene)).collect();
     findings.extend(side.unreadable.iter().map(|e| Finding {
-        id: "unreadable_file".into(),
+        id: causes::UNREADABLE_FILE.id.into(),
         severity: Severity::Red,
         key: e.tensor_name(path),
         message: e.to_string(),

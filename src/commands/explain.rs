@@ -2,8 +2,9 @@
 
 mod notes;
 
+use crate::causes::CAUSES;
 use crate::compare::metric::METRICS;
-use crate::diagnose::causes::{CAUSES, hint};
+use crate::diagnose::hint::hint;
 use crate::name::Stage;
 use crate::name::stage::STAGES;
 use crate::report::Style;

@@ -8,6 +8,7 @@ mod reading;
 mod repeated;
 mod view;
 
+use crate::causes;
 use crate::math::Sums;
 use crate::note::Note;
 pub use view::View;
@@ -88,7 +89,7 @@ pub fn align<'a>(
         };
         if r_shape.len() != c_shape.len() {
             notes.push(Note::new(
-                "missing_batch_dim",
+                causes::MISSING_BATCH_DIM.id,
                 format!("shape {r_shape:?} against {c_shape:?}: axes of length 1 ignored"),
             ));
         }

@@ -4,6 +4,7 @@ use super::conclude::{FURTHER, conclude};
 use super::laws::LAWS;
 use super::relations::{Case, RELATIONS, Relation, noise, permute, scale::Scale};
 use super::{Array, Scene, Side, Suspicion, confidence};
+use crate::causes::{self, Cause};
 use crate::dump::Payload;
 use crate::judge::{Finding, spike};
 use crate::localise::{Graph, Localisation, localise};
@@ -42,40 +43,40 @@ const SINGLE: f64 = 2e-6;
 const ALONE: f64 = 0.03;
 
 /// Causes that are another layout of the same values.
-const LAYOUTS: &[&str] = &[
-    "layout_permuted",
-    "qk_weight_permuted",
-    "channel_permuted",
-    "batch_permuted",
-    "sequence_padded",
-    "last_token_only",
-    "dump_point",
-    "missing_batch_dim",
-    "pad_rows_differ",
+const LAYOUTS: &[&Cause] = &[
+    causes::LAYOUT_PERMUTED,
+    causes::QK_WEIGHT_PERMUTED,
+    causes::CHANNEL_PERMUTED,
+    causes::BATCH_PERMUTED,
+    causes::SEQUENCE_PADDED,
+    causes::LAST_TOKEN_ONLY,
+    causes::DUMP_POINT,
+    causes::MISSING_BATCH_DIM,
+    causes::PAD_ROWS_DIFFER,
 ];
 
 /// Layouts that no later operation sees: rows of a batch do not meet one another.
-const HARMLESS: &[&str] = &["batch_permuted"];
+const HARMLESS: &[&Cause] = &[causes::BATCH_PERMUTED];
 
 /// Causes in the handling of buffers: an operation that was left out makes the same equality, and is the likelier fault.
-const BUFFERS: &[&str] = &[
-    "stale_buffer",
-    "buffer_aliased",
-    "duplicate_dump",
-    "dump_point",
-    "dump_aliased",
+const BUFFERS: &[&Cause] = &[
+    causes::STALE_BUFFER,
+    causes::BUFFER_ALIASED,
+    causes::DUPLICATE_DUMP,
+    causes::DUMP_POINT,
+    causes::DUMP_ALIASED,
 ];
 
 /// Causes that describe the difference without naming what makes it: any sharper cause that explains as much comes first.
-pub(super) const DESCRIPTIONS: &[&str] = &[
-    "channel_scale",
-    "row_scale",
-    "scale_factor",
-    "channel_permuted",
-    "slice_differs",
-    "same_magnitude_unrelated",
-    "sequence_reversed",
-    "sign_flipped",
+pub(super) const DESCRIPTIONS: &[&Cause] = &[
+    causes::CHANNEL_SCALE,
+    causes::ROW_SCALE,
+    causes::SCALE_FACTOR,
+    causes::CHANNEL_PERMUTED,
+    causes::SLICE_DIFFERS,
+    causes::SAME_MAGNITUDE_UNRELATED,
+    causes::SEQUENCE_REVERSED,
+    causes::SIGN_FLIPPED,
 ];
 /// So many operations between two tensors that were dumped are more than a chain of matrix products.
 const WHOLE_BLOCK: usize = 3;
@@ -191,7 +192,7 @@ impl Known {
             if let Some(s) = layout.filter(harmless) {
                 self.excuses[i] = Some(s.title.clone());
                 self.note(
-                    s.cause,
+                    s.cause.id,
                     format!("{}: {}", s.key, s.title),
                     s.key.to_string(),
                 );
@@ -242,9 +243,9 @@ impl Known {
             })
         };
         let fault = |i: usize| {
-            suspicions[i]
-                .iter()
-                .any(|s| s.cause != "rope_position_offset" && weight(s, found.bound[i]) > EXPLAINS)
+            suspicions[i].iter().any(|s| {
+                s.cause != causes::ROPE_POSITION_OFFSET && weight(s, found.bound[i]) > EXPLAINS
+            })
         };
         let mut any = false;
         for &q in origins {
@@ -263,7 +264,7 @@ impl Known {
                     let key = scene.pairs[i].key.to_string();
                     self.excuses[i] =
                         Some("Q and K of padded rows are turned alike, the scores agree".into());
-                    self.note("layout_permuted", format!("{key}: Q and K of some batch rows are turned alike (positions of padded rows), the scores agree"), key);
+                    self.note(causes::LAYOUT_PERMUTED.id, format!("{key}: Q and K of some batch rows are turned alike (positions of padded rows), the scores agree"), key);
                 }
                 any = true;
             }
@@ -467,7 +468,8 @@ fn rank(all: &mut Vec<Suspicion>, bound: f64) {
     all.retain(|s| weight(s, bound) >= WORTH_NAMING);
     let value = |s: &Suspicion| {
         // RoPE that works in the first step is not missing in a later one: there the position is 0
-        let first_position = s.cause == "rope_missing" && s.key.step.is_some_and(|step| step > 0);
+        let first_position =
+            s.cause == causes::ROPE_MISSING && s.key.step.is_some_and(|step| step > 0);
         let set_back = if DESCRIPTIONS.contains(&s.cause) {
             DESCRIBED
         } else if BUFFERS.contains(&s.cause) || first_position {

@@ -2,6 +2,7 @@
 
 use super::heads;
 use super::pair::{Outcome, Pair};
+use crate::causes;
 use crate::compare::layout::{KV_REPEATED, Misfit, align};
 use crate::dump::{Guess, Tensor};
 use crate::note::Note;
@@ -71,7 +72,7 @@ fn shared(tensor: &Arc<Tensor>, view: Cow<'_, Tensor>) -> Arc<Tensor> {
 /// Two files that state nothing: no partner tells the type.
 fn headerless(reference: &Tensor, candidate: &Tensor) -> Option<Note> {
     let guessed = |t: &Tensor| t.guess == Some(Guess::Size);
-    (guessed(reference) && guessed(candidate)).then(|| Note::new("headerless", format!(
+    (guessed(reference) && guessed(candidate)).then(|| Note::new(causes::HEADERLESS.id, format!(
             "neither `{}` nor `{}` states its type: read as {} {:?}; --dtype and --shape say otherwise",
             reference.name,
             candidate.name,

@@ -4,6 +4,7 @@
 //! `convert_hf_to_gguf.py` writes row `i` of a head's first half beside row `i` of its second half. Weights that differ by that
 //! alone are the same.
 
+use crate::causes;
 use crate::dump::{Payload, ReadError, ShapeOverflow, Stream, Tensor, TensorInfo};
 use crate::name::Key;
 use crate::note::Note;
@@ -90,7 +91,7 @@ pub fn undo(
         reference,
         candidate,
         note: Note::new(
-            "qk_weight_permuted",
+            causes::QK_WEIGHT_PERMUTED.id,
             format!(
                 "heads of {d} rows: {what}, as llama.cpp's converter writes them; compared in one order"
             ),

@@ -1,5 +1,6 @@
 //! One place in the pipeline with both sides' tensors, and what the comparison gave.
 
+use crate::causes;
 use crate::compare::PairStats;
 use crate::compare::layout::View;
 use crate::compare::logits::Logits;
@@ -51,9 +52,9 @@ impl From<&ReadError> for Lost {
         let truncated = matches!(error.kind, ReadErrorKind::Truncated { .. });
         Lost {
             id: if truncated {
-                "truncated_file"
+                causes::TRUNCATED_FILE.id
             } else {
-                "unreadable_file"
+                causes::UNREADABLE_FILE.id
             },
             error: error.to_string(),
         }

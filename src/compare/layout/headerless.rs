@@ -2,6 +2,7 @@
 
 use super::reading::Reading;
 use super::{Aligned, Misfit, SAMPLE, resident, sample, squeeze, statistics_only};
+use crate::causes;
 use crate::dtype::DType;
 use crate::dump::{Guess, Payload, ReadError, Tensor};
 use crate::note::Note;
@@ -63,9 +64,9 @@ fn like_partner<'a>(
         return as_it_is();
     };
     let (id, what) = match one.guess {
-        Some(Guess::Bits) => ("dtype_from_partner", "type"),
+        Some(Guess::Bits) => (causes::DTYPE_FROM_PARTNER.id, "type"),
         Some(Guess::Shape) => ("shape_from_partner", "shape"),
-        _ => ("headerless", "type"),
+        _ => (causes::HEADERLESS.id, "type"),
     };
     let message = format!(
         "`{}` does not state its {what}: read as {} {:?}, {why}",

@@ -1,5 +1,6 @@
 //! The ways in which one shape can be read as another.
 
+use crate::causes;
 use crate::compare::permutations;
 use crate::name::Stage;
 use crate::note::Note;
@@ -57,23 +58,23 @@ impl Choice {
                 if self.reference.shape.iter().product::<usize>() < r.iter().product() =>
             {
                 Note::new(
-                    "last_token_only",
+                    causes::LAST_TOKEN_ONLY.id,
                     format!("shape {r:?} against {c:?}: the last part along one axis is compared"),
                 )
             }
             (Some(_), _) => Note::new(
-                "sequence_padded",
+                causes::SEQUENCE_PADDED.id,
                 format!(
                     "shape {r:?} against {c:?}: the common part {:?} is compared",
                     self.reference.shape
                 ),
             ),
             (None, true) => Note::new(
-                "layout_permuted",
+                causes::LAYOUT_PERMUTED.id,
                 format!("shape {r:?} against {c:?}: compared with the axes of one side reordered"),
             ),
             (None, false) => Note::new(
-                "layout_regrouped",
+                causes::LAYOUT_REGROUPED.id,
                 format!("shape {r:?} against {c:?}: same elements in the same order"),
             ),
         }

@@ -6,6 +6,7 @@ mod function;
 
 use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
+use crate::causes;
 use crate::diagnose::Array;
 use crate::math::distance;
 use crate::name::Stage;
@@ -232,10 +233,10 @@ impl Law for ActivationLaw {
             c_wiring.text(c_f.title)
         );
         let cause = match () {
-            () if wiring != c_wiring => "activation_on_wrong_branch",
-            () if c_f.is_identity() => "activation_missing",
-            () if f.is_gelu() && c_f.is_gelu() => "gelu_variant",
-            () => "wrong_activation",
+            () if wiring != c_wiring => causes::ACTIVATION_ON_WRONG_BRANCH,
+            () if c_f.is_identity() => causes::ACTIVATION_MISSING,
+            () if f.is_gelu() && c_f.is_gelu() => causes::GELU_VARIANT,
+            () => causes::WRONG_ACTIVATION,
         };
         Some(Suspicion {
             cause,
@@ -267,7 +268,7 @@ fn swapped(
     let after = gate_c.distance(&up_r).max(up_c.distance(&gate_r));
     let trial = Trial { before, after };
     trial.convinces(noise).then(|| Suspicion {
-        cause: "gate_up_swapped",
+        cause: causes::GATE_UP_SWAPPED,
         key: candidate.key(output),
         title: "the candidate's gate projection is the reference's up projection, and the reverse"
             .into(),

@@ -6,6 +6,7 @@
 use super::norm::fit::{Norm, Rows};
 use super::trial::Trial;
 use super::{Law, Site, Suspicion};
+use crate::causes;
 use crate::diagnose::Array;
 use crate::math::distance;
 use crate::name::Stage;
@@ -65,7 +66,7 @@ impl Law for BranchPoint {
         let place = |i: usize| STREAMS[i].1;
         let clear = residual < CLEAR * trial.before;
         (clear && trial.convinces(noise.max(residual))).then(|| Suspicion {
-            cause: "residual_wrong_source",
+            cause: causes::RESIDUAL_WRONG_SOURCE,
             key: candidate.key(output),
             title: format!(
                 "{output} is made from {} in the reference, from {} in the candidate",

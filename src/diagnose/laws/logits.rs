@@ -8,6 +8,7 @@ mod cap;
 use super::embedding::Head;
 use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
+use crate::causes::{self, Cause};
 use crate::diagnose::Array;
 use crate::math::Sums;
 use crate::name::Stage;
@@ -86,7 +87,7 @@ impl Law for LogitsLaw {
 }
 
 struct Finding {
-    cause: &'static str,
+    cause: &'static Cause,
     title: String,
     what: String,
     trial: Trial,
@@ -141,7 +142,7 @@ fn tied(reference: &Site<'_>, candidate: &Site<'_>, before: f64) -> Option<Findi
     let r = Tied::with(reference, other(reference, candidate)?)?;
     let c = Tied::with(candidate, other(candidate, reference)?)?;
     (c.worst < TIED && r.worst > 4.0 * TIED).then(|| Finding {
-        cause: "lm_head_tied_wrongly",
+        cause: causes::LM_HEAD_TIED_WRONGLY,
         title: "the candidate's output head is the embedding; the reference's is another matrix".into(),
         what: format!(
             "final_norm times the embedding rows of {} tokens are the candidate's logits of ids {:?} (the reference's differ by {})",
@@ -177,7 +178,7 @@ fn capped(r: &Array, c: &Array, before: f64) -> Option<Finding> {
         cap.exp()
     };
     Some(Finding {
-        cause: "logit_softcap_missing",
+        cause: causes::LOGIT_SOFTCAP_MISSING,
         title: format!(
             "the reference's logits are capped at {} by tanh, the candidate's are not",
             rough(cap)
@@ -206,7 +207,7 @@ fn scaled(r: &Array, c: &Array, before: f64) -> Option<Finding> {
     let sums: Sums = r.data.iter().zip(&*c.data).collect();
     let s = sums.product / sums.a;
     (s.is_finite() && s > 0.0).then(|| Finding {
-        cause: "logit_scale_missing",
+        cause: causes::LOGIT_SCALE_MISSING,
         title: format!(
             "the candidate's logits are {} times the reference's",
             factor(s)

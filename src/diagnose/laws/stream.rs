@@ -7,6 +7,7 @@
 use super::norm::fit::{Norm, Rows};
 use super::trial::Trial;
 use super::{Law, Site, Suspicion};
+use crate::causes::{self, Cause};
 use crate::diagnose::Array;
 use crate::name::Stage;
 use crate::text::rough;
@@ -15,14 +16,14 @@ pub struct HiddenStream;
 
 /// s = of_r·r + of_c·c + of_m·m, when the reference is s + b and the candidate's sum has the cause's form.
 struct Form {
-    cause: &'static str,
+    cause: &'static Cause,
     text: &'static str,
     of_r: f64,
     of_c: f64,
     of_m: f64,
 }
 
-const fn form(cause: &'static str, text: &'static str, [of_r, of_c, of_m]: [f64; 3]) -> Form {
+const fn form(cause: &'static Cause, text: &'static str, [of_r, of_c, of_m]: [f64; 3]) -> Form {
     Form {
         cause,
         text,
@@ -33,18 +34,30 @@ const fn form(cause: &'static str, text: &'static str, [of_r, of_c, of_m]: [f64;
 }
 
 const FORMS: &[Form] = &[
-    form("residual_missing", "the branch alone", [1.0, -1.0, 0.0]),
-    form("residual_doubled", "2·stream + branch", [-1.0, 1.0, 0.0]),
-    form("residual_sign", "stream − branch", [0.5, 0.5, 0.0]),
-    form("residual_sign", "branch − stream", [0.5, -0.5, 0.0]),
-    form("branch_doubled", "stream + 2·branch", [2.0, -1.0, 0.0]),
     form(
-        "residual_from_normed",
+        causes::RESIDUAL_MISSING,
+        "the branch alone",
+        [1.0, -1.0, 0.0],
+    ),
+    form(
+        causes::RESIDUAL_DOUBLED,
+        "2·stream + branch",
+        [-1.0, 1.0, 0.0],
+    ),
+    form(causes::RESIDUAL_SIGN, "stream − branch", [0.5, 0.5, 0.0]),
+    form(causes::RESIDUAL_SIGN, "branch − stream", [0.5, -0.5, 0.0]),
+    form(
+        causes::BRANCH_DOUBLED,
+        "stream + 2·branch",
+        [2.0, -1.0, 0.0],
+    ),
+    form(
+        causes::RESIDUAL_FROM_NORMED,
         "mlp_norm + branch",
         [1.0, -1.0, 1.0],
     ),
-    form("buffer_aliased", "2·branch", [1.0, -0.5, 0.0]),
-    form("buffer_aliased", "2·stream", [0.0, 0.5, 0.0]),
+    form(causes::BUFFER_ALIASED, "2·branch", [1.0, -0.5, 0.0]),
+    form(causes::BUFFER_ALIASED, "2·stream", [0.0, 0.5, 0.0]),
 ];
 
 /// The stream's norm is met at least this well.
@@ -179,7 +192,7 @@ mod tests {
                     2e-6,
                 )
                 .iter()
-                .map(|s| s.cause)
+                .map(|s| s.cause.id)
                 .collect()
         })
     }

@@ -115,7 +115,7 @@ impl Dumps {
     pub fn causes(&self, relation: &dyn Relation, layer: u32, stage: Stage) -> Vec<&'static str> {
         self.test(relation, layer, stage)
             .iter()
-            .map(|s| s.cause)
+            .map(|s| s.cause.id)
             .collect()
     }
 }

@@ -1,5 +1,6 @@
 //! Which keys a query sees: read off scores or weights, and put into words.
 
+use crate::causes::{self, Cause};
 use crate::diagnose::Array;
 
 /// Scores below this are fillings of masked positions (−10⁴, −10⁹, the smallest number of the type, −∞).
@@ -190,20 +191,20 @@ impl Sight {
 }
 
 /// The cause that two different masks point to, and the fact in words.
-pub fn difference(r: &Mask, c: &Mask) -> Option<(&'static str, String)> {
+pub fn difference(r: &Mask, c: &Mask) -> Option<(&'static Cause, String)> {
     let fact = || format!("reference: {}; candidate: {}", r.text(), c.text());
     if r.causal != c.causal {
         let cause = match (r.causal, c.causal) {
-            (Some(a), Some(b)) if (a - b).abs() == 1 => "causal_mask_off_by_one",
-            _ => "causal_mask_missing",
+            (Some(a), Some(b)) if (a - b).abs() == 1 => causes::CAUSAL_MASK_OFF_BY_ONE,
+            _ => causes::CAUSAL_MASK_MISSING,
         };
         return Some((cause, fact()));
     }
     if r.window != c.window {
         let cause = if c.window.is_none() {
-            "sliding_window_ignored"
+            causes::SLIDING_WINDOW_IGNORED
         } else {
-            "sliding_window_wrong"
+            causes::SLIDING_WINDOW_WRONG
         };
         return Some((cause, fact()));
     }
@@ -211,7 +212,7 @@ pub fn difference(r: &Mask, c: &Mask) -> Option<(&'static str, String)> {
         let keys = a.len().min(b.len());
         a[..keys] != b[..keys]
     });
-    differ.then(|| ("padding_mask_ignored", fact()))
+    differ.then(|| (causes::PADDING_MASK_IGNORED, fact()))
 }
 
 #[cfg(test)]
@@ -288,7 +289,7 @@ mod tests {
         let with = |f: &dyn Fn(&mut Mask)| {
             let mut m = causal.clone();
             f(&mut m);
-            difference(&causal, &m).map(|d| d.0)
+            difference(&causal, &m).map(|d| d.0.id)
         };
         assert_eq!(with(&|_| {}), None);
         assert_eq!(with(&|m| m.causal = None), Some("causal_mask_missing"));

@@ -5,6 +5,7 @@
 
 use super::super::Law;
 use super::mask::Sight;
+use crate::causes;
 use crate::diagnose::{Array, Side, Site, Suspicion};
 use crate::name::Stage;
 
@@ -116,7 +117,7 @@ impl Law for PaddedRows {
         let key = candidate.key(output);
         if !nan.is_empty() {
             return nan.iter().all(|&i| is_idle(i)).then(|| Suspicion {
-                cause: "nan_fully_masked_row",
+                cause: causes::NAN_FULLY_MASKED_ROW,
                 key,
                 title: "rows in which every key is masked are NaN in the candidate".into(),
                 before: f64::INFINITY,
@@ -131,7 +132,7 @@ impl Law for PaddedRows {
             });
         }
         (before > noise && after < 0.1 * before).then(|| Suspicion {
-            cause: "pad_rows_differ",
+            cause: causes::PAD_ROWS_DIFFER,
             key,
             title: "only rows of padding differ, which nothing looks at".into(),
             before,
@@ -213,7 +214,7 @@ mod tests {
         for output in [Stage::AttnWeights, Stage::AttnCtx] {
             let found = diagnose(&PaddedRows, &finite, &infinite, output);
             assert_eq!(found.len(), 1);
-            assert_eq!(found[0].cause, "nan_fully_masked_row");
+            assert_eq!(found[0].cause.id, "nan_fully_masked_row");
             assert_eq!(diagnose(&PaddedRows, &finite, &finite, output), []);
         }
         // a diagonal that hides the query itself is another fault
@@ -240,7 +241,7 @@ mod tests {
             Stage::AttnCtx,
         );
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].cause, "pad_rows_differ");
+        assert_eq!(found[0].cause.id, "pad_rows_differ");
     }
 
     #[test]
@@ -251,12 +252,12 @@ mod tests {
         };
         let found = diagnose(&Rope, &padded(-1e9), &shifted, Stage::QRope);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].cause, "pad_rows_differ");
+        assert_eq!(found[0].cause.id, "pad_rows_differ");
         let wrong = Toy {
             offset: vec![0, -3],
             ..padded(-1e9)
         };
         let found = diagnose(&Rope, &padded(-1e9), &wrong, Stage::QRope);
-        assert_eq!(found[0].cause, "rope_position_offset");
+        assert_eq!(found[0].cause.id, "rope_position_offset");
     }
 }

@@ -30,7 +30,7 @@ fn causes(output: Stage, missing: &[Stage], candidate: &Toy) -> Vec<&'static str
     for s in &found {
         assert!(confidence(s.before, s.after, 2e-6) > 0.9, "{s:?}");
     }
-    found.into_iter().map(|s| s.cause).collect()
+    found.into_iter().map(|s| s.cause.id).collect()
 }
 
 const NONE: &[Stage] = &[];
@@ -197,7 +197,7 @@ fn faults_of_the_context_are_found() {
         ..Toy::default()
     };
     let found = diagnose_at(Stage::AttnCtx, NONE, &plain, &swapped, 2e-6);
-    assert_eq!(found[0].cause, "kv_swapped");
+    assert_eq!(found[0].cause.id, "kv_swapped");
 }
 
 #[test]

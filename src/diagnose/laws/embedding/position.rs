@@ -2,6 +2,7 @@
 
 use super::super::trial::Trial;
 use super::Rows;
+use crate::causes;
 use crate::diagnose::laws::rope::start;
 use crate::diagnose::{Site, Suspicion};
 use crate::name::{Key, Stage};
@@ -56,7 +57,7 @@ pub fn in_a_decode_step(
         .min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.abs().cmp(&b.0.abs())))?;
     let trial = Trial { before, after };
     trial.convinces(noise).then(|| Suspicion {
-        cause: "kv_cache_position",
+        cause: causes::KV_CACHE_POSITION,
         key,
         title: format!(
             "the candidate's new token is at position {} in place of {first}",

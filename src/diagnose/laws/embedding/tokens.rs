@@ -3,6 +3,7 @@
 use super::super::trial::Trial;
 use super::head::Head;
 use super::table::{Rows, cosine};
+use crate::causes::{self, Cause};
 use crate::diagnose::{Site, Suspicion};
 use crate::name::{Key, Stage};
 use crate::text::rough;
@@ -28,7 +29,7 @@ impl Lookup<'_> {
 
     fn suspicion(
         &self,
-        cause: &'static str,
+        cause: &'static Cause,
         title: String,
         trial: Trial,
         evidence: Vec<String>,
@@ -44,7 +45,7 @@ impl Lookup<'_> {
     }
 
     /// Candidate row t = reference row t + k.
-    pub fn shift(&self, cause: &'static str) -> Option<Suspicion> {
+    pub fn shift(&self, cause: &'static Cause) -> Option<Suspicion> {
         let (r, c) = (self.reference, self.candidate);
         let most = (r.tokens / 2).min(64) as i64;
         let trials = (-most..=most).filter(|k| *k != 0).filter_map(|k| {
@@ -62,7 +63,7 @@ impl Lookup<'_> {
                 .then(a.0.abs().cmp(&b.0.abs()))
         })?;
         trial.convinces(self.noise).then(|| {
-            let what = if cause == "position_offset" {
+            let what = if cause == causes::POSITION_OFFSET {
                 "positions"
             } else {
                 "tokens"
@@ -131,7 +132,7 @@ impl Lookup<'_> {
         ));
         trial
             .convinces(self.noise)
-            .then(|| self.suspicion("token_id_offset", title, trial, evidence))
+            .then(|| self.suspicion(causes::TOKEN_ID_OFFSET, title, trial, evidence))
     }
 
     fn offset_by_head(&self, n: usize, head: &Head, before: f64) -> Option<Suspicion> {
@@ -156,7 +157,7 @@ impl Lookup<'_> {
                 by.abs(),
                 trial.text()
             );
-            self.suspicion("token_id_offset", format!("the candidate looks up id {} {}", sign(by), by.abs()), trial, vec![evidence])
+            self.suspicion(causes::TOKEN_ID_OFFSET, format!("the candidate looks up id {} {}", sign(by), by.abs()), trial, vec![evidence])
         })
     }
 
@@ -188,7 +189,12 @@ impl Lookup<'_> {
             },
         ];
         let title = "the candidate looks up other rows of the table: shifted ids, or a table in another order".into();
-        Some(self.suspicion("token_id_offset", title, Trial { before, after }, evidence))
+        Some(self.suspicion(
+            causes::TOKEN_ID_OFFSET,
+            title,
+            Trial { before, after },
+            evidence,
+        ))
     }
 
     /// Some tokens have rows of other tokens, all others are right.
@@ -246,7 +252,7 @@ impl Lookup<'_> {
             "{} of {n} tokens read wrong rows of the table, all others are right",
             apart.len()
         );
-        Some(self.suspicion("embedding_wrong_rows", title, trial, evidence))
+        Some(self.suspicion(causes::EMBEDDING_WRONG_ROWS, title, trial, evidence))
     }
 }
 
@@ -292,7 +298,7 @@ pub fn ids(reference: &Site<'_>, candidate: &Site<'_>) -> Vec<Suspicion> {
             if by < 0.0 { "−" } else { "+" },
             by.abs()
         );
-        out.push(("token_id_offset", title, constant));
+        out.push((causes::TOKEN_ID_OFFSET, title, constant));
     }
     let most = (r.tokens / 2).min(64) as i64;
     let shifts = (-most..=most).filter(|k| *k != 0).map(|k| {
@@ -315,9 +321,9 @@ pub fn ids(reference: &Site<'_>, candidate: &Site<'_>) -> Vec<Suspicion> {
             sign(k),
             k.abs()
         );
-        out.push(("sequence_shift", title, trial));
+        out.push((causes::SEQUENCE_SHIFT, title, trial));
     }
-    let suspicion = |(cause, title, trial): (&'static str, String, Trial)| Suspicion {
+    let suspicion = |(cause, title, trial): (&'static Cause, String, Trial)| Suspicion {
         cause,
         key: key.clone(),
         title,

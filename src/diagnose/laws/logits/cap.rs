@@ -5,6 +5,7 @@
 use super::super::embedding::Head;
 use super::super::trial::Trial;
 use super::{Finding, TOKENS, embedding, minimum};
+use crate::causes;
 use crate::diagnose::{Array, Site};
 use crate::math::distance;
 use crate::name::Stage;
@@ -78,7 +79,7 @@ pub fn missing(reference: &Site<'_>, candidate: &Site<'_>) -> Option<Finding> {
         after: c.plain(),
     };
     (fits && trial.after < FITS).then(|| Finding {
-        cause: "logit_softcap_missing",
+        cause: causes::LOGIT_SOFTCAP_MISSING,
         title: format!(
             "the reference's logits are capped at {} by tanh, the candidate's are not",
             rough(cap)

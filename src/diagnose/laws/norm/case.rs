@@ -5,6 +5,7 @@ use super::fit::{Form, Kind, Norm, Rows};
 use super::hypotheses::{self, Hypothesis};
 use super::source::inputs;
 use super::{FITS, best, heads, left, may_be_plain, width};
+use crate::causes;
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::math::distance;
 use crate::name::{Key, Stage};
@@ -116,8 +117,8 @@ impl Case {
             if heads::is_per_head(output) {
                 let (x, y) = &self.whole;
                 found.extend(heads::wrong_axis(norm, x, y, before));
-                for h in found.iter_mut().filter(|h| h.cause == "norm_missing") {
-                    h.cause = "qk_norm_missing";
+                for h in found.iter_mut().filter(|h| h.cause == causes::NORM_MISSING) {
+                    h.cause = causes::QK_NORM_MISSING;
                 }
             }
             if !found.iter().any(|h| h.trial.convinces(noise)) {

@@ -4,6 +4,7 @@
 use super::super::trial::Trial;
 use super::fit::{Norm, Rows};
 use super::hypotheses::Hypothesis;
+use crate::causes;
 use crate::diagnose::head_norm::{FirstToken, SAME, undumped};
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::math::distance;
@@ -57,7 +58,7 @@ pub fn wrong_axis(norm: &Norm, x: &Array, y: &Array, before: f64) -> Vec<Hypothe
             }
         };
         out.push(Hypothesis {
-            cause: "qk_norm_wrong_axis",
+            cause: causes::QK_NORM_WRONG_AXIS,
             title: format!(
                 "reference: {} {}; candidate: {}",
                 norm.form.kind.name(),
@@ -100,7 +101,7 @@ pub fn skipped(
     };
     let healthy = distance(&lengths(&reference.dumped(rotated)?), &should);
     (trial.convinces(noise.max(healthy))).then(|| Suspicion {
-        cause: "qk_norm_missing",
+        cause: causes::QK_NORM_MISSING,
         key: candidate.key(rotated),
         title: format!(
             "the candidate rotates the raw projection: it has no {normed}, the reference has"
@@ -140,14 +141,14 @@ pub fn unseen(
     let by_token = || {
         Some((
             trial(c.left_by_token(&weight))?,
-            "qk_norm_wrong_axis",
+            causes::QK_NORM_WRONG_AXIS,
             "norms all heads of a token together",
         ))
     };
     let by_head = || {
         Some((
             trial(c.left_by_head(&c.weight()?))?,
-            "norm_wrong_weight",
+            causes::NORM_WRONG_WEIGHT,
             "norms the heads with other weights",
         ))
     };

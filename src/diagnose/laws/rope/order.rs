@@ -6,6 +6,7 @@
 use super::Law;
 use super::permutation::Permutation;
 use super::rotation::{Pairing, Rotation};
+use crate::causes;
 use crate::diagnose::laws::attention;
 use crate::diagnose::{Site, Suspicion};
 use crate::name::Stage;
@@ -57,9 +58,9 @@ impl Law for HeadOrder {
         };
         Some(Suspicion {
             cause: if harmless {
-                "layout_permuted"
+                causes::LAYOUT_PERMUTED
             } else {
-                "qk_weight_permuted"
+                causes::QK_WEIGHT_PERMUTED
             },
             key: candidate.key(output),
             title: format!(
