@@ -1,19 +1,20 @@
 //! Facts, verdicts and causes become the report.
 
 use crate::compare::metric::{METRICS, Metric};
-use crate::compare::{self, PairStats};
+use crate::compare::{self, Grade, PairStats};
 use crate::config::Config;
 use crate::diagnose::Conclusion;
 use crate::dump::{PrintedStats, Tensor, unravel};
-use crate::judge::{Finding, grade};
+use crate::judge::Finding;
 use crate::localise::Graph;
+use crate::note::Note;
 use crate::pairs::{Outcome, Pair};
-use crate::report::real::short;
 use crate::report::{
-    self, Counts, Element, FirstDivergence, Grade, Metrics, Note, Real, Report, Row, RowSide,
-    SideInfo, SideStats, Status,
+    self, Counts, Element, FirstDivergence, Metrics, Real, Report, Row, RowSide, SideInfo,
+    SideStats, Status,
 };
 use crate::sides::Sides;
+use crate::text::short;
 use crate::threads;
 use std::sync::Arc;
 
@@ -134,7 +135,7 @@ impl Results<'_> {
                 printed_c,
             ),
             status,
-            grade: stats.map(grade),
+            grade: stats.map(Grade::of),
             reason,
             metrics: metrics(stats),
             compared,

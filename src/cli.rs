@@ -41,6 +41,20 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// How its results are shown.
+    pub fn view(&self) -> Option<&View> {
+        match self {
+            Request::Compare { view, .. }
+            | Request::Stats { view, .. }
+            | Request::Check { view, .. }
+            | Request::Pairs { view, .. }
+            | Request::Explain { view, .. } => Some(view),
+            Request::Completions { .. } => None,
+        }
+    }
+}
+
 /// How results are shown.
 #[derive(Clone, Debug)]
 pub struct View {

@@ -135,6 +135,15 @@ impl DType {
         }
     }
 
+    /// The type with the larger unit of roundoff.
+    pub fn coarser(self, other: DType) -> DType {
+        if other.roundoff() > self.roundoff() {
+            other
+        } else {
+            self
+        }
+    }
+
     /// Decodes little-endian `bytes` into `out`; `bytes` holds exactly `out.len()` elements.
     ///
     /// 64-bit integers beyond 2^53 are rounded here; [`DType::is_exact`] types are compared as integers elsewhere.

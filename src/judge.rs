@@ -9,8 +9,7 @@ use crate::config::{Bound, Limit, Tolerance};
 use crate::dtype::DType;
 use crate::dump::{PrintedStats, Rounded, Tensor};
 use crate::pairs::{Outcome, Pair};
-use crate::report::Grade;
-use crate::report::real::{count, short};
+use crate::text::{count, short};
 
 /// Relative error that single precision reaches in another order of operations: about 2e-6 near cancellation, 1e-6 else.
 const SINGLE: f64 = 2e-6;
@@ -154,10 +153,7 @@ fn usual_precision(pairs: &[Pair]) -> DType {
         seen.sort_by(|a, b| a.roundoff().total_cmp(&b.roundoff()));
         seen.get(seen.len() / 2).copied().unwrap_or(DType::F32)
     };
-    coarser(
-        middle(|s| s.reference.precision),
-        middle(|s| s.candidate.precision),
-    )
+    middle(|s| s.reference.precision).coarser(middle(|s| s.candidate.precision))
 }
 
 /// Judges a pair by itself.
@@ -273,7 +269,7 @@ pub fn spike(stats: &PairStats) -> Option<f64> {
 
 /// The relative error that rounding in this pair's types explains.
 fn floor(stats: &PairStats, nature: &Nature) -> f64 {
-    let dtype = coarser(nature.reference_dtype, nature.candidate_dtype);
+    let dtype = nature.reference_dtype.coarser(nature.candidate_dtype);
     let units = |d: DType| {
         if d.roundoff() > DType::F32.roundoff() {
             UNITS * d.roundoff()
@@ -289,11 +285,6 @@ fn floor(stats: &PairStats, nature: &Nature) -> f64 {
             0.0
         };
     units(dtype).max(units(nature.usual_precision)) + printed
-}
-
-/// The type with the larger unit of roundoff.
-pub fn coarser(a: DType, b: DType) -> DType {
-    if b.roundoff() > a.roundoff() { b } else { a }
 }
 
 fn non_finite_mismatch(stats: &PairStats) -> Option<String> {
@@ -389,44 +380,6 @@ fn explicit(
         }
     }
     Some((false, "within the given tolerance".into()))
-}
-
-/// The grade shown to people, by absolute tolerances.
-pub fn grade(stats: &PairStats) -> Grade {
-    let d = &stats.diff;
-    if d.nan_one_side > 0 || d.inf_mismatch > 0 {
-        return Grade::Significant;
-    }
-    if d.identical {
-        Grade::Identical
-    } else if d.max_mixed <= 1e-4 {
-        Grade::Excellent
-    } else if d.max_mixed <= 1e-3 {
-        Grade::Good
-    } else if d.max_abs < 1e-2 && d.cosine.is_some_and(|c| c > 0.99) {
-        Grade::Acceptable
-    } else {
-        Grade::Significant
-    }
-}
-
-/// The element tolerance that `mismatched` counts against when none is given: that of `torch.testing.assert_close` for the
-/// coarser type (<https://docs.pytorch.org/docs/stable/testing.html>); integers are exact.
-pub fn usual_tolerance(a: DType, b: DType) -> ElementTolerance {
-    if a.is_exact() && b.is_exact() {
-        return ElementTolerance {
-            rtol: 0.0,
-            atol: 0.0,
-        };
-    }
-    let (rtol, atol) = match coarser(a, b) {
-        DType::F64 => (1e-7, 1e-7),
-        DType::F16 => (1e-3, 1e-5),
-        DType::BF16 => (1.6e-2, 1e-5),
-        DType::F8E4M3 | DType::F8E5M2 | DType::F8E8M0 => (1.25e-1, 1e-2),
-        _ => (1.3e-6, 1e-5),
-    };
-    ElementTolerance { rtol, atol }
 }
 
 /// Judges two sets of printed (or computed) statistics within their printed precision and what arithmetic explains, or

@@ -18,27 +18,27 @@
 #![allow(non_upper_case_globals)] // stages are written like the variants that they stand for
 
 pub mod assemble;
+pub mod causes;
 pub mod check;
 pub mod cli;
-pub mod command;
+pub mod commands;
 pub mod compare;
 pub mod config;
 pub mod diagnose;
 pub mod dtype;
 pub mod dump;
-pub mod explain;
 pub mod graph;
-mod heads;
 pub mod judge;
 pub mod localise;
-mod masks;
+pub mod math;
 pub mod name;
 mod natural;
+pub mod note;
 pub mod pairs;
 pub mod report;
 pub mod run;
 pub mod sides;
 pub mod simd;
 pub mod stats;
-mod sums;
+pub mod text;
 pub mod threads;

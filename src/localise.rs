@@ -3,6 +3,10 @@
 //! A pair that differs is judged against what its inputs already carried: rounding noise grows slowly from stage to stage, a
 //! fault is a jump. The walk follows the pipeline, so every stage knows what entered it.
 
+mod graph;
+
+pub use graph::Graph;
+
 use crate::judge::Finding;
 
 /// Rounding noise does not grow by more than this factor through one stage.
@@ -21,34 +25,6 @@ const COARSE: f64 = 1.5;
 
 /// What heals and exceeds its bound by less than this factor was noise: a wrong dump is wrong altogether.
 const BARELY: f64 = 2.0;
-
-/// The data flow over the compared tensors, in pipeline order: parents have smaller indices.
-#[derive(Clone, Debug, Default)]
-pub struct Graph {
-    /// Nearest ancestors that were dumped on both sides.
-    pub parents: Vec<Vec<usize>>,
-    /// Keys of the stages between a tensor and its parents that were not dumped.
-    pub skipped: Vec<Vec<String>>,
-    /// How much a relative error of the parents is amplified by the operation (1 for most): a softmax turns an absolute error
-    /// of the scores into a relative one.
-    pub gain: Vec<f64>,
-    /// A rotation: it keeps every norm, so the error that leaves is the one that entered, and its own rounding.
-    pub rotates: Vec<bool>,
-    /// The parents only stand before it: nothing is known of what it was computed from.
-    pub assumed: Vec<bool>,
-}
-
-impl Graph {
-    pub fn children(&self) -> Vec<Vec<usize>> {
-        let mut out = vec![Vec::new(); self.parents.len()];
-        for (child, parents) in self.parents.iter().enumerate() {
-            for &p in parents {
-                out[p].push(child);
-            }
-        }
-        out
-    }
-}
 
 /// What the walk found, one entry per tensor.
 #[derive(Clone, Debug, Default)]

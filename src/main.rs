@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use tdiff::cli;
-use tdiff::command;
+use tdiff::commands;
 use tdiff::simd::Isa;
 
 fn main() -> ExitCode {
@@ -20,15 +20,15 @@ fn main() -> ExitCode {
         Ok(request) => request,
         Err(error) => return usage(&error),
     };
-    let terminal = command::Terminal {
+    let terminal = commands::Terminal {
         stdout_is_terminal: io::stdout().is_terminal(),
         stderr_is_terminal: io::stderr().is_terminal(),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()),
-        columns: command::columns(),
+        columns: columns(),
     };
     let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
     let result =
-        command::execute(request, &terminal, &mut out, &mut io::stderr()).and_then(|code| {
+        commands::execute(request, &terminal, &mut out, &mut io::stderr()).and_then(|code| {
             match out.flush() {
                 // who closed the pipe has seen enough; the verdict stands
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(code),
@@ -63,4 +63,14 @@ fn usage(error: &anyhow::Error) -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Columns of the terminal, 80 where there is none.
+fn columns() -> u16 {
+    let size = if io::stdout().is_terminal() {
+        comfy_table::Table::new().width()
+    } else {
+        None
+    };
+    size.filter(|w| *w >= 40).unwrap_or(80)
 }

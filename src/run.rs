@@ -1,15 +1,18 @@
 //! The pipeline, top to bottom: open, pair, align, compare, judge, localise, diagnose, report.
 
 use crate::assemble::Results;
+use crate::causes;
 use crate::config::Config;
 use crate::diagnose::investigate;
-use crate::dump::{Payload, Remark};
+use crate::dump::Payload;
 use crate::judge::{Rules, judge_all};
+use crate::localise::Graph;
 use crate::name::{Item, order, pair, unused};
-use crate::pairs::{Outcome, Pair, align_all, compare_all, graph};
-use crate::report::real::count;
-use crate::report::{Note, Report};
-use crate::sides::{Selection, Side, Sides, Slot, note, one_side};
+use crate::note::Note;
+use crate::pairs::{Outcome, Pair, align_all, compare_all};
+use crate::report::Report;
+use crate::sides::{Selection, Side, Sides, Slot, one_side};
+use crate::text::count;
 use crate::threads;
 use anyhow::{Result, bail};
 
@@ -48,14 +51,13 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
     )));
     let rules = Rules::new(&config.tolerance);
     for glob in rules.unused(&pairs) {
-        notes.push(note(
+        notes.push(Note::new(
             "glob_unused",
             format!("a limit for `{glob}` matches no tensor"),
-            vec![],
         ));
     }
     let findings = judge_all(&pairs, &rules);
-    let graph = graph(&pairs);
+    let graph = Graph::of(&pairs);
     let conclusion = investigate(&pairs, &findings, &graph);
     notes.extend(conclusion.notes.iter().cloned());
     notes.extend(missing_notes(&pairs, config));
@@ -101,7 +103,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
         pairing
             .notes
             .iter()
-            .map(|n| note(n.id, n.message.clone(), n.names.clone())),
+            .map(|n| Note::new(n.id, n.message.clone()).about(n.names.clone())),
     );
     let slots = Slot::all(&pairing);
     let items: Vec<Item<'_>> = slots.iter().map(|s| s.item(&r, &c)).collect();
@@ -154,13 +156,13 @@ fn nothing_pairs(sides: &Sides) -> String {
     )
 }
 
-/// One note for each kind of remark, with the tensors that it is about.
-fn merged(remarks: Vec<(String, Remark)>) -> Vec<Note> {
+/// One note of each kind, with the tensors that it is about.
+fn merged(keyed: Vec<(String, Note)>) -> Vec<Note> {
     let mut notes: Vec<Note> = Vec::new();
-    for (key, remark) in remarks {
-        match notes.iter_mut().find(|n| n.id == remark.id) {
+    for (key, note) in keyed {
+        match notes.iter_mut().find(|n| n.id == note.id) {
             Some(known) => known.tensors.push(key),
-            None => notes.push(note(remark.id, remark.message, vec![key])),
+            None => notes.push(note.about(vec![key])),
         }
     }
     for n in notes.iter_mut().filter(|n| n.tensors.len() > 1) {
@@ -176,7 +178,7 @@ fn order_note(lines: &[&str]) -> Option<Note> {
         1 => format!("the line `{first}` of --order names no tensor"),
         n => format!("{n} lines of --order name no tensor, the first is `{first}`"),
     };
-    Some(note("order_unused", message, vec![]))
+    Some(Note::new("order_unused", message))
 }
 
 /// Tensors that one side has and the other has not.
@@ -197,18 +199,22 @@ fn missing_notes(pairs: &[Pair], config: &Config) -> Vec<Note> {
         } else {
             "; --allow-missing lets that pass"
         };
-        notes.push(note(
-            "missing_files",
-            format!("the candidate lacks {}{allowed}", some(&lacking)),
-            lacking,
-        ));
+        notes.push(
+            Note::new(
+                causes::MISSING_FILES.id,
+                format!("the candidate lacks {}{allowed}", some(&lacking)),
+            )
+            .about(lacking),
+        );
     }
     if !extra.is_empty() {
-        notes.push(note(
-            "extra_files",
-            format!("only the candidate has {}", some(&extra)),
-            extra,
-        ));
+        notes.push(
+            Note::new(
+                "extra_files",
+                format!("only the candidate has {}", some(&extra)),
+            )
+            .about(extra),
+        );
     }
     notes
 }
@@ -227,7 +233,7 @@ fn some(keys: &[String]) -> String {
 fn lost_notes(pairs: &[Pair]) -> Vec<Note> {
     let lost = pairs.iter().filter_map(|p| match &p.outcome {
         Outcome::Unreadable(lost) => {
-            Some(note(lost.id, lost.error.clone(), vec![p.key.to_string()]))
+            Some(Note::new(lost.id, lost.error.clone()).about(vec![p.key.to_string()]))
         }
         _ => None,
     });
@@ -257,14 +263,14 @@ fn partial_note(pairs: &[Pair]) -> Option<Note> {
         .sum();
     (!partial.is_empty()).then(|| {
         let keys = partial.iter().map(|p| p.key.to_string()).collect();
-        note(
+        Note::new(
             "partial_tensors",
             format!(
                 "{known} of {all} elements of {} are known and were compared",
                 count(partial.len(), "tensor")
             ),
-            keys,
         )
+        .about(keys)
     })
 }
 
@@ -276,13 +282,13 @@ fn nothing_finite_note(pairs: &[Pair]) -> Option<Note> {
     });
     let keys: Vec<String> = empty.map(|p| p.key.to_string()).collect();
     (!keys.is_empty()).then(|| {
-        note(
+        Note::new(
             "nothing_finite",
             format!(
                 "{}: no value is finite on both sides, so nothing was compared",
                 some(&keys)
             ),
-            keys,
         )
+        .about(keys)
     })
 }

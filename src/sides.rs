@@ -1,10 +1,10 @@
 //! The two sides of a comparison: two dumps, or one dump that holds both.
 
 use crate::config::Config;
-use crate::dump::{Dump, Guess, Payload, ReadError, Remark, Tensor, open, open_both};
+use crate::dump::{Dump, Guess, Payload, ReadError, Tensor, open, open_both};
 use crate::name::{Entry, Item, Key, Map, Options, Pairing, Sides as Split, split_sides};
+use crate::note::Note;
 use crate::pairs::{Lost, Outcome, Pair};
-use crate::report::Note;
 use anyhow::{Context, Result, anyhow, bail};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::borrow::Borrow;
@@ -28,12 +28,12 @@ pub struct Side {
     pub unreadable: Vec<ReadError>,
     /// Files that are no tensors.
     pub ignored: Vec<PathBuf>,
-    pub remarks: Vec<Remark>,
+    pub notes: Vec<Note>,
 }
 
 impl Sides {
     /// Opens what the configuration names. A path without tensors is an error that says what was found; one dump whose names
-    /// do not tell two sides apart is the reference alone, with a remark.
+    /// do not tell two sides apart is the reference alone, with a note.
     pub fn open(config: &Config) -> Result<Sides> {
         let options = name_options(config)?;
         let sides = match &config.candidate {
@@ -65,8 +65,7 @@ impl Sides {
     pub fn notes(&self) -> Vec<Note> {
         let mut notes = Vec::new();
         for side in [&self.reference, &self.candidate] {
-            let remarks = side.remarks.iter().cloned().chain(side.ignored());
-            notes.extend(remarks.map(|r| note(r.id, r.message, r.tensors)));
+            notes.extend(side.notes.iter().cloned().chain(side.ignored()));
         }
         notes.dedup();
         notes
@@ -74,29 +73,28 @@ impl Sides {
 }
 
 impl Side {
-    /// The remark on files that are no tensors.
-    pub fn ignored(&self) -> Option<Remark> {
+    /// The note on files that are no tensors.
+    pub fn ignored(&self) -> Option<Note> {
         ignored(&self.path, &self.ignored)
     }
 }
 
-/// The remark on the files below `path` that are no tensors.
-pub fn ignored(path: &Path, files: &[PathBuf]) -> Option<Remark> {
+/// The note on the files below `path` that are no tensors.
+pub fn ignored(path: &Path, files: &[PathBuf]) -> Option<Note> {
     let are = match files.len() {
         0 => return None,
         1 => "file is no tensor",
         _ => "files are no tensors",
     };
-    Some(Remark {
-        id: "ignored_files",
-        message: format!(
+    Some(Note::new(
+        "ignored_files",
+        format!(
             "{}: {} {are} ({})",
             path.display(),
             files.len(),
             first_names(path, files)
         ),
-        tensors: Vec::new(),
-    })
+    ))
 }
 
 /// The first of these files, by their names below `path`.
@@ -121,7 +119,7 @@ impl From<Dump> for Side {
             tensors,
             unreadable: dump.unreadable,
             ignored: dump.ignored,
-            remarks: dump.notes,
+            notes: dump.notes,
         }
     }
 }
@@ -141,15 +139,7 @@ pub fn nothing_found(path: &Path, ignored: &[PathBuf]) -> String {
     )
 }
 
-pub fn note(id: &str, message: String, tensors: Vec<String>) -> Note {
-    Note {
-        id: id.into(),
-        message,
-        tensors,
-    }
-}
-
-/// The remark on a dump that is one side only.
+/// The note on a dump that is one side only.
 const ONE_SIDE: &str = "one_side";
 
 /// What the notes say of a dump that is one side only.
@@ -197,11 +187,7 @@ fn split(dump: Dump, options: Options) -> Sides {
             reference: dump.into(),
             options,
         };
-        sides.reference.remarks.push(Remark {
-            id: ONE_SIDE,
-            message,
-            tensors: Vec::new(),
-        });
+        sides.reference.notes.push(Note::new(ONE_SIDE, message));
         return sides;
     };
     let pick = |indices: &[usize]| {
@@ -232,7 +218,7 @@ fn split(dump: Dump, options: Options) -> Sides {
         }
     }
     sides.reference.ignored = dump.ignored;
-    sides.reference.remarks = dump.notes;
+    sides.reference.notes = dump.notes;
     if !untagged.is_empty() {
         let tensors: Vec<String> = untagged
             .iter()
@@ -242,11 +228,10 @@ fn split(dump: Dump, options: Options) -> Sides {
             "{} tensors carry neither `{ref_tag}` nor `{cand_tag}` in their names: left out",
             tensors.len()
         );
-        sides.reference.remarks.push(Remark {
-            id: "untagged",
-            message,
-            tensors,
-        });
+        sides
+            .reference
+            .notes
+            .push(Note::new("untagged", message).about(tensors));
     }
     sides
 }
@@ -360,24 +345,17 @@ impl Sides {
                 .and_then(|i| side.unreadable.get(i))
                 .map(Lost::from)
         };
-        let outcome = match lost(&self.reference, slot.reference)
-            .or_else(|| lost(&self.candidate, slot.candidate))
-        {
-            Some(error) => Outcome::Unreadable(error),
-            None if slot.candidate.is_none() => Outcome::MissingInCandidate,
-            None if slot.reference.is_none() => Outcome::MissingInReference,
-            None => Outcome::Pending,
-        };
-        Pair {
-            reference: take(&self.reference, slot.reference),
-            candidate: take(&self.candidate, slot.candidate),
-            key: slot.key.clone(),
-            aligned: None,
-            view: None,
-            copies: false,
-            outcome,
-            logits: None,
+        let mut pair = Pair::new(
+            slot.key.clone(),
+            take(&self.reference, slot.reference),
+            take(&self.candidate, slot.candidate),
+        );
+        let lost =
+            lost(&self.reference, slot.reference).or_else(|| lost(&self.candidate, slot.candidate));
+        if let Some(error) = lost {
+            pair.outcome = Outcome::Unreadable(error);
         }
+        pair
     }
 }
 

@@ -1,9 +1,10 @@
 //! The layers of one model obey the same laws: one that does not is where to look, without any reference.
 
 use super::{Finding, LawFit, Severity};
+use crate::causes;
 use crate::diagnose::Scene;
 use crate::name::{Key, Stage};
-use crate::report::real::{count, short};
+use crate::text::{count, short};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,7 +119,11 @@ pub fn differing(scene: &Scene<'_>, laws: &[Fitted], flags: &[Finding]) -> Vec<F
             } else {
                 Finding::note
             };
-            found.push(raise("layer_differs", &at, format!("{text}; {as_others}")));
+            found.push(raise(
+                causes::LAYER_DIFFERS.id,
+                &at,
+                format!("{text}; {as_others}"),
+            ));
         }
     }
     found

@@ -2,9 +2,10 @@
 //! that sees earlier tokens.
 
 use super::{Check, Finding};
+use crate::causes;
 use crate::diagnose::{Array, Scene, Side};
 use crate::name::{Key, Stage};
-use crate::report::real::short;
+use crate::text::short;
 
 /// Rows of attention weights sum to 1.
 pub struct Weights;
@@ -58,11 +59,11 @@ impl Check for Weights {
             let message = format!("every row has all its weight on position {position}");
             match position {
                 0 if sinks < layers => Finding::note(
-                    "attention_one_position",
+                    causes::ATTENTION_ONE_POSITION.id,
                     key,
                     message + ": an attention sink",
                 ),
-                _ => Finding::red("attention_one_position", key, message),
+                _ => Finding::red(causes::ATTENTION_ONE_POSITION.id, key, message),
             }
         }));
         out
@@ -88,7 +89,11 @@ fn distribution(tap: &Tap<'_>, live: &[&[f64]]) -> Option<Finding> {
         (false, true) => return None,
     };
     let message = format!("attention weights are no distribution: {what}");
-    Some(Finding::red("softmax_not_normalised", tap.key, message))
+    Some(Finding::red(
+        causes::SOFTMAX_NOT_NORMALISED.id,
+        tap.key,
+        message,
+    ))
 }
 
 fn uniform(tap: &Tap<'_>, wide: &[&[f64]]) -> Option<Finding> {
@@ -99,7 +104,7 @@ fn uniform(tap: &Tap<'_>, wide: &[&[f64]]) -> Option<Finding> {
     };
     (wide.len() > 1 && wide.iter().all(|r| flat(r))).then(|| {
         let message = "all weights of every row are equal: the scores do not reach the softmax";
-        Finding::red("attention_uniform", tap.key, message.into())
+        Finding::red(causes::ATTENTION_UNIFORM.id, tap.key, message.into())
     })
 }
 
@@ -140,7 +145,7 @@ fn rotation(key: &Key, before: &Array, after: &Array) -> Option<Finding> {
     let change = after.distance(before);
     if change < 1e-6 {
         return Some(Finding::red(
-            "rope_missing",
+            causes::ROPE_MISSING.id,
             key,
             "equal to its input: RoPE was not applied".into(),
         ));
@@ -166,7 +171,7 @@ fn rotation(key: &Key, before: &Array, after: &Array) -> Option<Finding> {
     }
     let turn = constant_turn(before, after)?;
     Some(Finding::red(
-        "rope_position_constant",
+        causes::ROPE_POSITION_CONSTANT.id,
         key,
         format!(
             "every token is turned alike, by up to {} rad: the position does not advance",
@@ -226,7 +231,7 @@ impl Check for Context {
             .filter(|tap| blind(&tap.array))
             .map(|tap| {
                 Finding::red(
-                    "context_ignored",
+                    causes::CONTEXT_IGNORED.id,
                     tap.key,
                     "every token attends to itself only: later tokens do not see earlier ones"
                         .into(),

@@ -1,6 +1,7 @@
 //! Hidden states evolve: layers differ from one another, tokens differ, the largest logit is not always the same.
 
 use super::{Check, Finding};
+use crate::causes;
 use crate::diagnose::{Array, Scene, Side};
 use crate::name::{Key, Stage};
 use std::collections::HashMap;
@@ -55,7 +56,11 @@ impl Check for Identical {
                         "bit for bit equal to {}: a stale buffer, or a hook that kept one buffer",
                         scene.pairs[other].key
                     );
-                    out.push(Finding::red("layers_identical", &pair.key, message));
+                    out.push(Finding::red(
+                        causes::LAYERS_IDENTICAL.id,
+                        &pair.key,
+                        message,
+                    ));
                     continue;
                 }
                 Some(_) => {}
@@ -94,9 +99,11 @@ fn repeated(scene: &Scene<'_>, key: &Key, earlier: &Key) -> Finding {
         "bit for bit equal to {earlier}: a buffer that is not written again, or a captured graph that is replayed"
     );
     match (input(key), input(earlier)) {
-        (Some(a), Some(b)) if a.data != b.data => Finding::red("layers_identical", key, message),
+        (Some(a), Some(b)) if a.data != b.data => {
+            Finding::red(causes::LAYERS_IDENTICAL.id, key, message)
+        }
         _ => Finding::note(
-            "layers_identical",
+            causes::LAYERS_IDENTICAL.id,
             key,
             format!("{message}, unless both passes had the same tokens"),
         ),
@@ -130,7 +137,7 @@ impl Check for Tokens {
             let is_cut = scene.is_cut(Side::Reference, i);
             if same && !is_cut && a.data.iter().any(|x| *x != 0.0) {
                 out.push(Finding::red(
-                    "tokens_identical",
+                    causes::TOKENS_IDENTICAL.id,
                     &pair.key,
                     format!("all {tokens} tokens have the same values"),
                 ));
@@ -172,9 +179,9 @@ impl Check for Argmax {
                 // one pass over a prompt may favour one token; a decoder that repeats it step after step is stuck
                 let steps = key.step.map_or(0, |s| s + 1);
                 vec![if steps >= 3 {
-                    Finding::red("same_argmax", key, message)
+                    Finding::red(causes::SAME_ARGMAX.id, key, message)
                 } else {
-                    Finding::note("same_argmax", key, message)
+                    Finding::note(causes::SAME_ARGMAX.id, key, message)
                 }]
             }
             _ => Vec::new(),

@@ -6,17 +6,17 @@ mod layers;
 mod values;
 
 use self::alike::Fitted;
+use crate::causes;
 use crate::diagnose::laws::LAWS;
 use crate::diagnose::{Scene, Side};
 use crate::dump::{Hints, open};
 use crate::name::{Item, Key, keys, order};
-use crate::pairs::{Outcome, Pair};
-use crate::report::Style;
-use crate::report::real::count;
+use crate::pairs::Pair;
 use crate::sides;
+use crate::text::count;
 use anyhow::{Result, bail};
 use serde::Serialize;
-use std::io::Write;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// The result of `tdiff check` (schema 1).
@@ -34,7 +34,7 @@ pub struct Health {
 /// Something that is wrong (red) or worth knowing (note).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
-    pub id: &'static str,
+    pub id: Cow<'static, str>,
     pub severity: Severity,
     pub key: String,
     pub message: String,
@@ -77,7 +77,7 @@ pub const CHECKS: &[&dyn Check] = &[
 impl Finding {
     pub fn red(id: &'static str, key: &Key, message: String) -> Finding {
         Finding {
-            id,
+            id: id.into(),
             severity: Severity::Red,
             key: key.to_string(),
             message,
@@ -118,29 +118,20 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let (sequence, _) = order(&items, None);
     let pairs: Vec<Pair> = sequence
         .into_iter()
-        .map(|i| Pair {
-            key: keys[i].clone(),
-            reference: Some(side.tensors[i].clone()),
-            candidate: None,
-            aligned: None,
-            view: None,
-            copies: false,
-            outcome: Outcome::MissingInCandidate,
-            logits: None,
-        })
+        .map(|i| Pair::new(keys[i].clone(), Some(side.tensors[i].clone()), None))
         .collect();
     let unknown = vec![None; pairs.len()];
     let scene = Scene::new(&pairs, &unknown);
     let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|c| c.run(&scene)).collect();
     findings.extend(side.unreadable.iter().map(|e| Finding {
-        id: "unreadable_file",
+        id: causes::UNREADABLE_FILE.id.into(),
         severity: Severity::Red,
         key: e.tensor_name(path),
         message: e.to_string(),
         evidence: vec![],
     }));
-    let remarks = side.remarks.iter().cloned().chain(side.ignored());
-    findings.extend(remarks.map(|r| Finding {
+    let notes = side.notes.iter().cloned().chain(side.ignored());
+    findings.extend(notes.map(|r| Finding {
         id: r.id,
         severity: Severity::Note,
         key: path.display().to_string(),
@@ -152,7 +143,7 @@ pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let sampled = scene.sampled();
     if !sampled.is_empty() {
         findings.push(Finding {
-            id: "sampled",
+            id: "sampled".into(),
             severity: Severity::Note,
             key: sampled[0].clone(),
             message: format!(
@@ -201,22 +192,4 @@ fn fits(scene: &Scene<'_>) -> Vec<Fitted> {
         }
     }
     out
-}
-
-/// `tdiff check`: exit code 1 on red flags.
-pub fn execute(
-    path: &Path,
-    hints: &Hints,
-    json: bool,
-    style: &Style,
-    out: &mut dyn Write,
-) -> Result<u8> {
-    let health = check(path, hints)?;
-    if json {
-        serde_json::to_writer_pretty(&mut *out, &health)?;
-        writeln!(out)?;
-    } else {
-        crate::report::health::write(&health, style, out)?;
-    }
-    Ok(health.exit_code)
 }

@@ -1,11 +1,12 @@
 //! Red flags of single tensors: NaN, infinities, zeros, constants, values out of any sane range.
 
 use super::{Check, Finding};
+use crate::causes;
 use crate::compare::summarise::{Summary, summarise};
 use crate::diagnose::{Scene, Side};
 use crate::dump::Payload;
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Values;
 
@@ -35,14 +36,14 @@ impl Check for Values {
             let key = &pair.key;
             if s.nan > 0 {
                 out.push(Finding::red(
-                    "nan",
+                    causes::NAN.id,
                     key,
                     format!("{} of {} values are NaN", s.nan, s.count),
                 ));
             }
             if s.inf > 0 && !masked {
                 out.push(Finding::red(
-                    "inf",
+                    causes::INF.id,
                     key,
                     format!("{} of {} values are infinite", s.inf, s.count),
                 ));
@@ -60,7 +61,11 @@ fn range(scene: &Scene<'_>, i: usize, s: &Summary) -> Option<Finding> {
     if largest == 0.0 {
         let cache = key.step.is_some_and(|s| s > 0)
             && matches!(key.stage, Some(Stage::KProj | Stage::VProj | Stage::KRope));
-        let id = if cache { "kv_cache_zeros" } else { "all_zeros" };
+        let id = if cache {
+            causes::KV_CACHE_ZEROS.id
+        } else {
+            causes::ALL_ZEROS.id
+        };
         return Some(Finding::red(
             id,
             key,
@@ -69,7 +74,7 @@ fn range(scene: &Scene<'_>, i: usize, s: &Summary) -> Option<Finding> {
     }
     if min == max && s.count > 1 {
         return Some(Finding::red(
-            "constant",
+            causes::CONSTANT.id,
             key,
             format!("all {} values are {}", s.count, short(min)),
         ));
@@ -80,7 +85,7 @@ fn range(scene: &Scene<'_>, i: usize, s: &Summary) -> Option<Finding> {
     use crate::graph::known::*;
     match key.stage? {
         QProj | KProj | VProj | QNorm | KNorm | QRope | KRope | QkvProj => Some(Finding::red(
-            "large_values",
+            causes::LARGE_VALUES.id,
             key,
             format!(
                 "largest |value| is {}, sane projections stay below {LARGE}",
@@ -102,7 +107,7 @@ fn range(scene: &Scene<'_>, i: usize, s: &Summary) -> Option<Finding> {
             let where_ = format!("{} of {width} channels beyond {LARGE}", channels.len());
             Some(if channels.len() * 100 <= width.max(100) {
                 Finding::note(
-                    "large_values",
+                    causes::LARGE_VALUES.id,
                     key,
                     format!(
                         "largest |value| is {}: a massive channel, normal in trained models",
@@ -112,7 +117,7 @@ fn range(scene: &Scene<'_>, i: usize, s: &Summary) -> Option<Finding> {
                 .with(where_)
             } else {
                 Finding::red(
-                    "large_values",
+                    causes::LARGE_VALUES.id,
                     key,
                     format!("largest |value| is {}", short(largest)),
                 )

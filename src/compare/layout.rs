@@ -8,9 +8,12 @@ mod reading;
 mod repeated;
 mod view;
 
+use crate::causes;
+use crate::math::Sums;
+use crate::note::Note;
 pub use view::View;
 
-use crate::dump::{Payload, ReadError, Remark, Tensor, TensorInfo};
+use crate::dump::{Payload, ReadError, Tensor, TensorInfo};
 use crate::name::Stage;
 use headerless::reread;
 use reading::{Choice, Reading, readings};
@@ -26,7 +29,7 @@ pub struct Aligned<'a> {
     pub candidate: Cow<'a, Tensor>,
     /// Where the reference's view lies in the reference, unless they are one.
     pub view: Option<View>,
-    pub notes: Vec<Remark>,
+    pub notes: Vec<Note>,
 }
 
 /// Why two tensors cannot be brought together.
@@ -85,8 +88,8 @@ pub fn align<'a>(
             c_shape.clone()
         };
         if r_shape.len() != c_shape.len() {
-            notes.push(remark(
-                "missing_batch_dim",
+            notes.push(Note::new(
+                causes::MISSING_BATCH_DIM.id,
                 format!("shape {r_shape:?} against {c_shape:?}: axes of length 1 ignored"),
             ));
         }
@@ -106,7 +109,7 @@ pub fn align<'a>(
             headerless::bytes(&reference, &candidate)
         )));
     };
-    notes.push(best.remark(&r_shape, &c_shape));
+    notes.push(best.note(&r_shape, &c_shape));
     let shape = if best.reference == Reading::whole(&r_box) {
         r_shape
     } else {
@@ -124,14 +127,6 @@ pub fn align<'a>(
 
 fn statistics_only(t: &Tensor) -> bool {
     matches!(t.payload, Payload::Statistics)
-}
-
-fn remark(id: &'static str, message: String) -> Remark {
-    Remark {
-        id,
-        message,
-        tensors: Vec::new(),
-    }
 }
 
 fn squeeze(shape: &[usize]) -> Vec<usize> {
@@ -169,19 +164,10 @@ fn sampled_error(r: &Tensor, c: &Tensor, choice: &Choice) -> Result<f64, ReadErr
     let len: usize = choice.reference.shape.iter().product();
     let step = (len / SAMPLE).max(1) | 1;
     let positions: Vec<usize> = (0..len).step_by(step).collect();
-    let (mut diff, mut norm) = (0.0, 0.0);
-    let both = sample(r, &choice.reference, &positions)?
-        .into_iter()
-        .zip(sample(c, &choice.candidate, &positions)?);
-    for (a, b) in both.filter(|(a, b)| a.is_finite() && b.is_finite()) {
-        diff += (a - b) * (a - b);
-        norm += a * a;
-    }
-    Ok(if norm > 0.0 {
-        (diff / norm).sqrt()
-    } else {
-        diff.sqrt()
-    })
+    let r = sample(r, &choice.reference, &positions)?;
+    let c = sample(c, &choice.candidate, &positions)?;
+    let sums: Sums = c.iter().zip(&r).collect();
+    Ok(sums.distance().unwrap_or(sums.diff.sqrt()))
 }
 
 /// Elements by row-major position in the reading's shape; NaN where a partial tensor does not know one.

@@ -12,6 +12,7 @@ mod checksum;
 mod convert;
 mod facts;
 mod gather;
+mod grade;
 mod kernel;
 pub mod layout;
 pub mod logits;
@@ -27,6 +28,7 @@ pub mod summarise;
 mod wide;
 mod work;
 
+pub use grade::Grade;
 pub use order::permutations;
 
 use crate::dtype::DType;
@@ -51,6 +53,27 @@ pub const FILLING: f64 = -5e3;
 pub struct ElementTolerance {
     pub rtol: f64,
     pub atol: f64,
+}
+
+impl ElementTolerance {
+    /// The element tolerance that `mismatched` counts against when none is given: that of `torch.testing.assert_close` for the
+    /// coarser type (<https://docs.pytorch.org/docs/stable/testing.html>); integers are exact.
+    pub fn usual(a: DType, b: DType) -> ElementTolerance {
+        if a.is_exact() && b.is_exact() {
+            return ElementTolerance {
+                rtol: 0.0,
+                atol: 0.0,
+            };
+        }
+        let (rtol, atol) = match a.coarser(b) {
+            DType::F64 => (1e-7, 1e-7),
+            DType::F16 => (1e-3, 1e-5),
+            DType::BF16 => (1.6e-2, 1e-5),
+            DType::F8E4M3 | DType::F8E5M2 | DType::F8E8M0 => (1.25e-1, 1e-2),
+            _ => (1.3e-6, 1e-5),
+        };
+        ElementTolerance { rtol, atol }
+    }
 }
 
 /// The facts about a pair, gathered in one pass. Everything else is a function of these.

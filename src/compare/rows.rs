@@ -6,6 +6,7 @@
 
 use super::PairStats;
 use crate::dump::{Payload, ReadError, Tensor, unravel};
+use crate::math::Sums;
 
 /// An element outweighs the others when it is this share of the norm of all.
 const OUTWEIGHS: f64 = 0.2;
@@ -48,23 +49,11 @@ pub fn typical_row_error(reference: &Tensor, candidate: &Tensor) -> Result<Optio
         let index = unravel((i * rows / looked_at) as u64, outer);
         let index: Vec<i64> = index.into_iter().map(|i| i as i64).collect();
         let row = |t: &Tensor| t.slice_leading(&index)?.values();
-        errors.extend(relative_error(&row(&reference)?, &row(&candidate)?));
+        let (r, c) = (row(&reference)?, row(&candidate)?);
+        errors.extend(c.iter().zip(&r).collect::<Sums>().distance());
     }
     errors.sort_by(f64::total_cmp);
     Ok(errors.get(errors.len() / 2).copied())
-}
-
-fn relative_error(r: &[f64], c: &[f64]) -> Option<f64> {
-    let (mut difference, mut norm) = (0.0, 0.0);
-    for (r, c) in r
-        .iter()
-        .zip(c)
-        .filter(|(r, c)| r.is_finite() && c.is_finite())
-    {
-        difference += (c - r) * (c - r);
-        norm += r * r;
-    }
-    (norm > 0.0).then(|| (difference / norm).sqrt())
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! What is told of the suspicions: the causes at the origins, further faults behind them, and what another layer proves.
 
-use super::causes::find;
 use super::investigate::{DESCRIPTIONS, EXPLAINS, at_all, is_partial, lawful, weight};
 use super::tokens::{self, Pattern};
 use super::{Scene, Suspicion};
+use crate::causes;
 use crate::localise::{Graph, Localisation};
+use crate::note::Diagnosis;
 use crate::pairs::{Outcome, Pair};
-use crate::report::Diagnosis;
 
 /// Hypotheses shown for one place.
 const MOST: usize = 4;
@@ -49,7 +49,7 @@ fn at_origins(
     for i in std::iter::once(first).chain(others) {
         let bound = found.bound[i];
         for s in suspicions[i].iter().take(if i == first { MOST } else { 1 }) {
-            match out.iter_mut().find(|d| d.id == s.cause) {
+            match out.iter_mut().find(|d| d.id == s.cause.id) {
                 Some(known) if known.key != s.key.to_string() => {
                     known.evidence.push(format!("the same at {}", s.key))
                 }
@@ -72,7 +72,9 @@ fn at_origins(
 
 /// Whether it names no cause, or none with certainty.
 fn is_vague(d: &Diagnosis) -> bool {
-    d.id == "unexplained" || DESCRIPTIONS.contains(&d.id.as_str()) || d.confidence < EXPLAINS
+    d.id == causes::UNEXPLAINED.id
+        || DESCRIPTIONS.iter().any(|c| c.id == d.id)
+        || d.confidence < EXPLAINS
 }
 
 /// The order says what to look at first: no entry claims more than the one before it.
@@ -84,25 +86,25 @@ fn descending(out: &mut [Diagnosis]) {
 
 fn diagnosis(s: &Suspicion, confidence: f64) -> Diagnosis {
     Diagnosis {
-        id: s.cause.into(),
+        id: s.cause.id.into(),
         title: s.title.clone(),
         key: s.key.to_string(),
         confidence,
         evidence: s.evidence.clone(),
-        advice: find(s.cause).map_or(String::new(), |c| c.change.to_owned()),
+        advice: s.cause.change.into(),
     }
 }
 
 /// A cause that the pattern of the tokens shows.
 fn seen(pattern: &Pattern, pair: &Pair) -> Diagnosis {
-    let cause = pattern.cause.unwrap_or("unexplained");
+    let cause = pattern.cause.unwrap_or(causes::UNEXPLAINED);
     Diagnosis {
-        id: cause.into(),
+        id: cause.id.into(),
         title: pattern.title.clone(),
         key: pair.key.to_string(),
         confidence: SEEN,
         evidence: vec![pattern.evidence.clone()],
-        advice: find(cause).map_or(String::new(), |c| c.change.to_owned()),
+        advice: cause.change.into(),
     }
 }
 
@@ -131,7 +133,7 @@ fn unexplained(pair: &Pair, pattern: Option<Pattern>) -> Diagnosis {
         None => (hint.to_owned(), vec![fact]),
     };
     Diagnosis {
-        id: "unexplained".into(),
+        id: causes::UNEXPLAINED.id.into(),
         title: format!("no known cause explains it; {hint}"),
         key: pair.key.to_string(),
         confidence: 0.2,
@@ -147,7 +149,7 @@ fn further(scene: &Scene<'_>, found: &Localisation, out: &mut Vec<Diagnosis>) {
     for (i, broken) in behind.into_iter().zip(broken) {
         for s in broken {
             let weight = weight(&s, found.bound[i]);
-            if weight < 0.9 || out.iter().any(|d| d.id == s.cause) {
+            if weight < 0.9 || out.iter().any(|d| d.id == s.cause.id) {
                 continue;
             }
             out.push(diagnosis(&s, weight));
@@ -176,6 +178,6 @@ fn promote(scene: &Scene<'_>, found: &Localisation, graph: &Graph, out: &mut Vec
     cause.evidence.push(format!(
         "proved there; {key}, where the difference begins, fits it as far as it was dumped"
     ));
-    out.retain(|d| d.id != "unexplained");
+    out.retain(|d| d.id != causes::UNEXPLAINED.id);
     out.insert(0, cause);
 }

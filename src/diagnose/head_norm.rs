@@ -3,9 +3,9 @@
 //! Q and K of many models (Qwen3, Gemma 3) are normed head by head before they are rotated. All heads share one weight, so the
 //! first token of the projection and of the rotated vector gives each channel of it several times over.
 
-use super::dot::distance;
 use super::laws::rope::start;
 use super::{Array, Side, Site};
+use crate::math::distance;
 use crate::name::Stage;
 
 /// What one weight for all heads may leave, in the coarsest arithmetic.

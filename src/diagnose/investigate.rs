@@ -4,13 +4,15 @@ use super::conclude::{FURTHER, conclude};
 use super::laws::LAWS;
 use super::relations::{Case, RELATIONS, Relation, noise, permute, scale::Scale};
 use super::{Array, Scene, Side, Suspicion, confidence};
+use crate::causes::{self, Cause};
 use crate::dump::Payload;
 use crate::judge::{Finding, spike};
 use crate::localise::{Graph, Localisation, localise};
 use crate::name::{Key, Stage};
+use crate::note::Diagnosis;
+use crate::note::Note;
 use crate::pairs::Pair;
-use crate::report::real::count;
-use crate::report::{Diagnosis, Note};
+use crate::text::count;
 use crate::threads;
 use std::sync::OnceLock;
 
@@ -41,40 +43,40 @@ const SINGLE: f64 = 2e-6;
 const ALONE: f64 = 0.03;
 
 /// Causes that are another layout of the same values.
-const LAYOUTS: &[&str] = &[
-    "layout_permuted",
-    "qk_weight_permuted",
-    "channel_permuted",
-    "batch_permuted",
-    "sequence_padded",
-    "last_token_only",
-    "dump_point",
-    "missing_batch_dim",
-    "pad_rows_differ",
+const LAYOUTS: &[&Cause] = &[
+    causes::LAYOUT_PERMUTED,
+    causes::QK_WEIGHT_PERMUTED,
+    causes::CHANNEL_PERMUTED,
+    causes::BATCH_PERMUTED,
+    causes::SEQUENCE_PADDED,
+    causes::LAST_TOKEN_ONLY,
+    causes::DUMP_POINT,
+    causes::MISSING_BATCH_DIM,
+    causes::PAD_ROWS_DIFFER,
 ];
 
 /// Layouts that no later operation sees: rows of a batch do not meet one another.
-const HARMLESS: &[&str] = &["batch_permuted"];
+const HARMLESS: &[&Cause] = &[causes::BATCH_PERMUTED];
 
 /// Causes in the handling of buffers: an operation that was left out makes the same equality, and is the likelier fault.
-const BUFFERS: &[&str] = &[
-    "stale_buffer",
-    "buffer_aliased",
-    "duplicate_dump",
-    "dump_point",
-    "dump_aliased",
+const BUFFERS: &[&Cause] = &[
+    causes::STALE_BUFFER,
+    causes::BUFFER_ALIASED,
+    causes::DUPLICATE_DUMP,
+    causes::DUMP_POINT,
+    causes::DUMP_ALIASED,
 ];
 
 /// Causes that describe the difference without naming what makes it: any sharper cause that explains as much comes first.
-pub(super) const DESCRIPTIONS: &[&str] = &[
-    "channel_scale",
-    "row_scale",
-    "scale_factor",
-    "channel_permuted",
-    "slice_differs",
-    "same_magnitude_unrelated",
-    "sequence_reversed",
-    "sign_flipped",
+pub(super) const DESCRIPTIONS: &[&Cause] = &[
+    causes::CHANNEL_SCALE,
+    causes::ROW_SCALE,
+    causes::SCALE_FACTOR,
+    causes::CHANNEL_PERMUTED,
+    causes::SLICE_DIFFERS,
+    causes::SAME_MAGNITUDE_UNRELATED,
+    causes::SEQUENCE_REVERSED,
+    causes::SIGN_FLIPPED,
 ];
 /// So many operations between two tensors that were dumped are more than a chain of matrix products.
 const WHOLE_BLOCK: usize = 3;
@@ -190,7 +192,7 @@ impl Known {
             if let Some(s) = layout.filter(harmless) {
                 self.excuses[i] = Some(s.title.clone());
                 self.note(
-                    s.cause,
+                    s.cause.id,
                     format!("{}: {}", s.key, s.title),
                     s.key.to_string(),
                 );
@@ -210,7 +212,7 @@ impl Known {
             let key = scene.pairs[first].key.to_string();
             self.note(
                 "coarser_arithmetic",
-                format!("from {key} on the difference looks like rounding of a coarser arithmetic (relative error {}, unbiased, spread evenly): taken as this pair's noise", crate::report::real::short(level)),
+                format!("from {key} on the difference looks like rounding of a coarser arithmetic (relative error {}, unbiased, spread evenly): taken as this pair's noise", crate::text::short(level)),
                 key,
             );
             learned = true;
@@ -241,9 +243,9 @@ impl Known {
             })
         };
         let fault = |i: usize| {
-            suspicions[i]
-                .iter()
-                .any(|s| s.cause != "rope_position_offset" && weight(s, found.bound[i]) > EXPLAINS)
+            suspicions[i].iter().any(|s| {
+                s.cause != causes::ROPE_POSITION_OFFSET && weight(s, found.bound[i]) > EXPLAINS
+            })
         };
         let mut any = false;
         for &q in origins {
@@ -262,7 +264,7 @@ impl Known {
                     let key = scene.pairs[i].key.to_string();
                     self.excuses[i] =
                         Some("Q and K of padded rows are turned alike, the scores agree".into());
-                    self.note("layout_permuted", format!("{key}: Q and K of some batch rows are turned alike (positions of padded rows), the scores agree"), key);
+                    self.note(causes::LAYOUT_PERMUTED.id, format!("{key}: Q and K of some batch rows are turned alike (positions of padded rows), the scores agree"), key);
                 }
                 any = true;
             }
@@ -313,12 +315,8 @@ impl Known {
         Some((level, first))
     }
 
-    fn note(&mut self, id: &str, message: String, key: String) {
-        self.notes.push(Note {
-            id: id.into(),
-            message,
-            tensors: vec![key],
-        });
+    fn note(&mut self, id: &'static str, message: String, key: String) {
+        self.notes.push(Note::new(id, message).about(vec![key]));
     }
 }
 
@@ -470,7 +468,8 @@ fn rank(all: &mut Vec<Suspicion>, bound: f64) {
     all.retain(|s| weight(s, bound) >= WORTH_NAMING);
     let value = |s: &Suspicion| {
         // RoPE that works in the first step is not missing in a later one: there the position is 0
-        let first_position = s.cause == "rope_missing" && s.key.step.is_some_and(|step| step > 0);
+        let first_position =
+            s.cause == causes::ROPE_MISSING && s.key.step.is_some_and(|step| step > 0);
         let set_back = if DESCRIPTIONS.contains(&s.cause) {
             DESCRIBED
         } else if BUFFERS.contains(&s.cause) || first_position {
@@ -486,24 +485,28 @@ fn rank(all: &mut Vec<Suspicion>, bound: f64) {
 }
 
 fn untested_note(tensors: Vec<String>) -> Option<Note> {
-    (!tensors.is_empty()).then(|| Note {
-        id: "untested".into(),
-        message: format!(
-            "{} further places differ: no causes were tested there",
-            tensors.len()
-        ),
-        tensors,
+    (!tensors.is_empty()).then(|| {
+        Note::new(
+            "untested",
+            format!(
+                "{} further places differ: no causes were tested there",
+                tensors.len()
+            ),
+        )
+        .about(tensors)
     })
 }
 
 fn sampled_note(scene: &Scene<'_>) -> Option<Note> {
     let tensors = scene.sampled();
-    (!tensors.is_empty()).then(|| Note {
-        id: "sampled".into(),
-        message: format!(
-            "causes were tested on the first tokens of {}, large or beside large ones",
-            count(tensors.len(), "tensor")
-        ),
-        tensors,
+    (!tensors.is_empty()).then(|| {
+        Note::new(
+            "sampled",
+            format!(
+                "causes were tested on the first tokens of {}, large or beside large ones",
+                count(tensors.len(), "tensor")
+            ),
+        )
+        .about(tensors)
     })
 }

@@ -1,8 +1,6 @@
 //! Why it diverges: hypotheses that were tested on the data, ranked by how much of the difference they explain.
 
-pub mod causes;
 mod conclude;
-mod dot;
 mod flat;
 pub mod fused;
 pub mod geometry;
@@ -13,6 +11,7 @@ pub mod relations;
 pub mod scene;
 mod tokens;
 
+use crate::causes::Cause;
 pub use investigate::{Conclusion, investigate};
 pub use scene::{Array, Geometry, Scene, Side, Site};
 
@@ -21,8 +20,7 @@ use crate::name::Key;
 /// A hypothesis that was tested, with the error it leaves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Suspicion {
-    /// An id of `causes::CAUSES`.
-    pub cause: &'static str,
+    pub cause: &'static Cause,
     pub key: Key,
     /// One sentence for the reader, with both sides' parameters where they were fitted.
     pub title: String,

@@ -1,10 +1,10 @@
 //! Both dumps as arrays in canonical axes, for the relations and laws: loaded when asked for, cut to a sample when large,
 //! forgotten when others need the room.
 
-use super::dot::{distance, norm};
 use super::fused::Cut;
 use super::head_norm::undumped;
 use crate::dump::{Payload, Tensor, TensorInfo};
+use crate::math::{distance, norm};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
 use std::collections::{BTreeMap, HashMap};

@@ -6,7 +6,8 @@
 
 use super::relations::along;
 use super::{Scene, Side};
-use crate::report::real::short;
+use crate::causes::{self, Cause};
+use crate::text::short;
 
 /// Fewer tokens show no pattern.
 const FEWEST: usize = 4;
@@ -16,7 +17,7 @@ const SCORES: &[&str] = &["attn_qk", "attn_scores", "attn_weights"];
 /// Where tokens agree and where they do not.
 pub struct Pattern {
     /// The cause, where there is but one.
-    pub cause: Option<&'static str>,
+    pub cause: Option<&'static Cause>,
     pub title: String,
     pub evidence: String,
 }
@@ -46,7 +47,7 @@ fn read(errors: &[f64], bound: f64, whole: bool) -> Option<Pattern> {
         (0, 1..) if whole && last <= n.div_ceil(FEWEST) => {
             let (earlier, rest) = errors.split_at(n - last);
             Some(Pattern {
-                cause: Some("causal_mask_missing"),
+                cause: Some(causes::CAUSAL_MASK_MISSING),
                 title: format!(
                     "{} and all earlier ones do not: on one side only they see later tokens (a causal mask is missing, or off by one)",
                     agreeing("last", last)
@@ -156,7 +157,7 @@ mod tests {
         let mut mask = vec![wrong; 8];
         mask[7] = right;
         let found = read(&mask, 2e-6, true).unwrap();
-        assert_eq!(found.cause, Some("causal_mask_missing"));
+        assert_eq!(found.cause, Some(causes::CAUSAL_MASK_MISSING));
         assert_eq!(
             found.evidence,
             "relative error of the last token 1e-7, of the 7 before 0.3 to 0.3"

@@ -21,6 +21,7 @@ pub use open::{open, open_both};
 pub use payload::{Crc, Partial, Payload, Stream};
 
 use crate::dtype::DType;
+use crate::note::Note;
 use std::path::{Path, PathBuf};
 
 /// What one path (directory, archive, file or log) holds.
@@ -33,16 +34,7 @@ pub struct Dump {
     pub unreadable: Vec<ReadError>,
     /// Files that are no tensors (json, md, png, logs without numbers).
     pub ignored: Vec<PathBuf>,
-    pub notes: Vec<Remark>,
-}
-
-/// Something a reader noticed that is no error: `id` is stable (a wrong extension, a log cut off, duplicate names).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Remark {
-    pub id: &'static str,
-    pub message: String,
-    /// Names of the tensors it is about; empty for the whole dump.
-    pub tensors: Vec<String>,
+    pub notes: Vec<Note>,
 }
 
 /// One named tensor; its elements stay on disk until asked for.
@@ -259,7 +251,7 @@ pub struct Opened {
     pub tensors: Vec<Tensor>,
     /// Members that could not be read, beside those that could.
     pub unreadable: Vec<ReadError>,
-    pub notes: Vec<Remark>,
+    pub notes: Vec<Note>,
     /// Other files that belong to this one (a JSON sidecar).
     pub consumed: Vec<PathBuf>,
 }

@@ -1,6 +1,7 @@
 //! Names of tensors that no other tensor of the dump has.
 
-use super::{Dump, ReadError, Remark, formats};
+use super::{Dump, ReadError, formats};
+use crate::note::Note;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
@@ -63,14 +64,16 @@ fn tell_apart(dump: &mut Dump) {
             };
             renamed.push(tensor.name.clone());
         }
-        dump.notes.push(Remark {
-            id: "same_names",
-            message: format!(
-                "{} files hold tensors of the same names; the file's name goes before them",
-                clashing.len()
-            ),
-            tensors: renamed,
-        });
+        dump.notes.push(
+            Note::new(
+                "same_names",
+                format!(
+                    "{} files hold tensors of the same names; the file's name goes before them",
+                    clashing.len()
+                ),
+            )
+            .about(renamed),
+        );
     }
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut doubled = Vec::new();
@@ -84,15 +87,17 @@ fn tell_apart(dump: &mut Dump) {
         }
     }
     if !doubled.is_empty() {
-        dump.notes.push(Remark {
-            id: "same_names",
-            message: format!(
-                "{} tensors have the name of an earlier one and are numbered: {}",
-                doubled.len(),
-                doubled.join(", ")
-            ),
-            tensors: doubled,
-        });
+        dump.notes.push(
+            Note::new(
+                "same_names",
+                format!(
+                    "{} tensors have the name of an earlier one and are numbered: {}",
+                    doubled.len(),
+                    doubled.join(", ")
+                ),
+            )
+            .about(doubled),
+        );
     }
 }
 

@@ -6,8 +6,9 @@ use super::formats::raw::{Description, Raw};
 use super::formats::{self, FORMATS};
 use super::manifest::Manifests;
 use super::select::Selector;
-use super::{DiskFile, Dump, Format, Hints, Opened, ReadError, Remark, names, nearest, passes};
+use super::{DiskFile, Dump, Format, Hints, Opened, ReadError, names, nearest, passes};
 use crate::natural::natural;
+use crate::note::Note;
 use crate::threads;
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -203,16 +204,18 @@ fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Out
         Ok(opened) if opened.is_empty() && opened.notes.is_empty() => Outcome::NoTensor,
         Ok(mut opened) => {
             if !named.is_empty() && !named.contains(&format.name()) && !opened.tensors.is_empty() {
-                opened.notes.push(Remark {
-                    id: "wrong_extension",
-                    message: format!(
-                        "{} holds {} data, its extension says .{}",
-                        path.display(),
-                        format.name(),
-                        extension.unwrap_or_default()
-                    ),
-                    tensors: opened.tensors.iter().map(|t| t.name.clone()).collect(),
-                });
+                opened.notes.push(
+                    Note::new(
+                        "wrong_extension",
+                        format!(
+                            "{} holds {} data, its extension says .{}",
+                            path.display(),
+                            format.name(),
+                            extension.unwrap_or_default()
+                        ),
+                    )
+                    .about(opened.tensors.iter().map(|t| t.name.clone()).collect()),
+                );
             }
             Outcome::Opened(opened)
         }
@@ -266,14 +269,13 @@ fn list(
     let meta = fs::metadata(folder).map_err(io)?;
     let own = (meta.dev(), meta.ino());
     if above.contains(&own) {
-        dump.notes.push(Remark {
-            id: "link_loop",
-            message: format!(
+        dump.notes.push(Note::new(
+            "link_loop",
+            format!(
                 "{}: a link to a folder that it stands in, left out",
                 folder.display()
             ),
-            tensors: Vec::new(),
-        });
+        ));
         return Ok(());
     }
     above.push(own);
@@ -452,7 +454,7 @@ mod tests {
         let dump = open(dir.path(), &Hints::default()).unwrap();
         assert_eq!(names(&dump), ["again/x", "sub/x"]);
         assert!(dump.unreadable.is_empty(), "{:?}", dump.unreadable);
-        let ids: Vec<_> = dump.notes.iter().map(|n| n.id).collect();
+        let ids: Vec<_> = dump.notes.iter().map(|n| n.id.clone()).collect();
         assert_eq!(ids, ["link_loop"; 5]);
     }
 

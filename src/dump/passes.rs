@@ -3,7 +3,8 @@
 //! It writes a pass when the model's module ends and only then remembers what that module returned; so this, and what is
 //! computed after it (the logits), stand at the start of the next pass's file.
 
-use super::{Dump, Remark};
+use super::Dump;
+use crate::note::Note;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -42,15 +43,11 @@ pub(super) fn settle(dump: &mut Dump) {
         }
     }
     if !late.is_empty() {
-        dump.notes.push(Remark {
-            id: "late_outputs",
-            message: format!(
+        dump.notes.push(Note::new("late_outputs", format!(
                 "SGLang's hook writes what the model returns into the file of the next pass: {} tensors are counted to \
                  the pass before",
                 late.len()
-            ),
-            tensors: late,
-        });
+            )).about(late));
     }
 }
 

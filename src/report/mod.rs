@@ -1,13 +1,11 @@
 //! The result as plain data, and the ways to write it.
 
 mod csv;
-pub mod health;
 mod html;
 pub mod json;
 mod junit;
 mod markdown;
 mod metrics;
-pub mod pairs;
 pub mod real;
 pub mod table;
 mod text;
@@ -15,7 +13,9 @@ mod text;
 pub use metrics::Metrics;
 pub use real::Real;
 
+use crate::compare::Grade;
 use crate::compare::logits::Logits;
+use crate::note::{Diagnosis, Note};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -167,28 +167,6 @@ pub struct Element {
     pub candidate: Real,
 }
 
-/// A cause, with the evidence for it; the most likely first.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Diagnosis {
-    pub id: String,
-    pub title: String,
-    pub key: String,
-    /// 0 to 1.
-    pub confidence: f64,
-    pub evidence: Vec<String>,
-    pub advice: String,
-}
-
-/// Something worth knowing that is no divergence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Note {
-    pub id: String,
-    pub message: String,
-    pub tensors: Vec<String>,
-}
-
 /// One tensor, or pair of tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -247,28 +225,6 @@ pub enum Status {
     MissingInCandidate,
     MissingInReference,
     Unreadable,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Grade {
-    Identical,
-    Excellent,
-    Good,
-    Acceptable,
-    Significant,
-}
-
-impl Grade {
-    pub fn name(self) -> &'static str {
-        match self {
-            Grade::Identical => "identical",
-            Grade::Excellent => "excellent",
-            Grade::Good => "good",
-            Grade::Acceptable => "acceptable",
-            Grade::Significant => "significant",
-        }
-    }
 }
 
 impl Outcome {

@@ -1,5 +1,6 @@
 //! A number that survives JSON: infinite and NaN values are the strings "inf", "-inf", "nan".
 
+use crate::text::short;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use std::fmt;
 
@@ -26,48 +27,6 @@ impl fmt::Display for Real {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&short(self.0))
     }
-}
-
-/// Formats for people: up to four significant digits.
-pub fn short(x: f64) -> String {
-    if x.is_nan() {
-        return "NaN".into();
-    }
-    if x.is_infinite() {
-        return if x > 0.0 { "inf" } else { "-inf" }.into();
-    }
-    if x == 0.0 {
-        return "0".into();
-    }
-    let magnitude = x.abs().log10().floor();
-    if (-3.0..6.0).contains(&magnitude) {
-        let decimals = (3.0 - magnitude).max(0.0) as usize;
-        let text = format!("{x:.decimals$}");
-        match text.contains('.') {
-            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-            false => text,
-        }
-    } else {
-        let text = format!("{x:.1e}");
-        text.replace(".0e", "e")
-    }
-}
-
-/// `1 tensor`, `3 tensors`.
-pub fn count(n: usize, thing: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
-    format!("{n} {thing}{plural}")
-}
-
-/// A factor for people: near 1 with the digits that tell it from 1.
-pub fn factor(x: f64) -> String {
-    let off = (x - 1.0).abs();
-    if off == 0.0 || off >= 0.01 {
-        return short(x);
-    }
-    let decimals = (3.0 - off.log10().floor()).clamp(4.0, 12.0) as usize;
-    let text = format!("{x:.decimals$}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 impl Serialize for Real {
@@ -112,29 +71,5 @@ mod tests {
             assert_eq!(serde_json::from_str::<Real>(&text).unwrap(), Real(x));
         }
         assert_eq!(serde_json::to_string(&Real(f64::NAN)).unwrap(), "\"nan\"");
-    }
-
-    #[test]
-    fn a_factor_near_1_is_told_from_1() {
-        assert_eq!(factor(1.0001), "1.0001");
-        assert_eq!(factor(0.99999), "0.99999");
-        assert_eq!((factor(1.0), factor(2.5)), ("1".into(), "2.5".into()));
-    }
-
-    #[test]
-    fn figures_for_people_are_short() {
-        for (x, text) in [
-            (0.0, "0"),
-            (1.0, "1"),
-            (0.731, "0.731"),
-            (1234.6, "1235"),
-            (-0.204, "-0.204"),
-            (3.2e-7, "3.2e-7"),
-            (1e-4, "1e-4"),
-            (123456.0, "123456"),
-            (2e7, "2e7"),
-        ] {
-            assert_eq!(short(x), text);
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! What the written reports say alike: one figure, one side, one sentence, and text that markup does not misread.
 
-use super::real::short;
 use super::{Report, Row, RowSide, Status};
+use crate::text::short;
 
 /// A metric of a row for people; empty where it is undefined.
 pub fn metric(row: &Row, id: &str) -> String {

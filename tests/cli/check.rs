@@ -23,7 +23,7 @@ fn reds(health: &Health) -> Vec<(&str, &str)> {
         .findings
         .iter()
         .filter(|f| f.severity == Severity::Red);
-    red.map(|f| (f.id, f.key.as_str())).collect()
+    red.map(|f| (&*f.id, f.key.as_str())).collect()
 }
 
 /// The values at a key, to be changed.

@@ -85,7 +85,7 @@ fn check(path: &str, truth: &Value) {
             assert!(same, "{place}[{i}]: {found}, the producer says {expected}");
         }
     }
-    let notes: Vec<&str> = dump.notes.iter().map(|n| n.id).collect();
+    let notes: Vec<&str> = dump.notes.iter().map(|n| &*n.id).collect();
     assert_eq!(notes, texts(truth, "notes"), "{path}");
     let ignored: Vec<_> = dump
         .ignored

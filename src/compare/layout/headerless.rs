@@ -1,9 +1,11 @@
 //! What a tensor does not say of itself, its partner does: element type and shape.
 
 use super::reading::Reading;
-use super::{Aligned, Misfit, SAMPLE, remark, resident, sample, squeeze, statistics_only};
+use super::{Aligned, Misfit, SAMPLE, resident, sample, squeeze, statistics_only};
+use crate::causes;
 use crate::dtype::DType;
-use crate::dump::{Guess, Payload, ReadError, Remark, Tensor};
+use crate::dump::{Guess, Payload, ReadError, Tensor};
+use crate::note::Note;
 use std::borrow::Cow;
 
 /// Smaller magnitudes count as this one: f16 has none of them.
@@ -45,7 +47,7 @@ pub fn bytes(reference: &Tensor, candidate: &Tensor) -> String {
 fn like_partner<'a>(
     one: &'a Tensor,
     other: &Tensor,
-) -> Result<(Cow<'a, Tensor>, Option<Remark>), Misfit> {
+) -> Result<(Cow<'a, Tensor>, Option<Note>), Misfit> {
     let as_it_is = || Ok((Cow::Borrowed(one), None));
     let guessed = matches!(one.guess, Some(Guess::Size | Guess::Shape | Guess::Bits));
     if !guessed || other.guess.is_some() {
@@ -62,9 +64,9 @@ fn like_partner<'a>(
         return as_it_is();
     };
     let (id, what) = match one.guess {
-        Some(Guess::Bits) => ("dtype_from_partner", "type"),
+        Some(Guess::Bits) => (causes::DTYPE_FROM_PARTNER.id, "type"),
         Some(Guess::Shape) => ("shape_from_partner", "shape"),
-        _ => ("headerless", "type"),
+        _ => (causes::HEADERLESS.id, "type"),
     };
     let message = format!(
         "`{}` does not state its {what}: read as {} {:?}, {why}",
@@ -72,7 +74,7 @@ fn like_partner<'a>(
         again.info.dtype(),
         again.info.shape()
     );
-    Ok((Cow::Owned(again), Some(remark(id, message))))
+    Ok((Cow::Owned(again), Some(Note::new(id, message))))
 }
 
 /// Headerless data as the type whose width fits the partner's elements; of several the one with values closest to its.

@@ -1,9 +1,9 @@
 //! The ways in which one shape can be read as another.
 
-use super::remark;
+use crate::causes;
 use crate::compare::permutations;
-use crate::dump::Remark;
 use crate::name::Stage;
+use crate::note::Note;
 use std::collections::BTreeSet;
 
 /// A way to read one tensor in the axes of another: axes permuted, then a box cut out.
@@ -49,7 +49,7 @@ enum Cut {
 }
 
 impl Choice {
-    pub fn remark(&self, r: &[usize], c: &[usize]) -> Remark {
+    pub fn note(&self, r: &[usize], c: &[usize]) -> Note {
         match (
             self.cut,
             self.candidate.is_permuted() || self.reference.is_permuted(),
@@ -57,24 +57,24 @@ impl Choice {
             (Some(Cut::Trailing), _)
                 if self.reference.shape.iter().product::<usize>() < r.iter().product() =>
             {
-                remark(
-                    "last_token_only",
+                Note::new(
+                    causes::LAST_TOKEN_ONLY.id,
                     format!("shape {r:?} against {c:?}: the last part along one axis is compared"),
                 )
             }
-            (Some(_), _) => remark(
-                "sequence_padded",
+            (Some(_), _) => Note::new(
+                causes::SEQUENCE_PADDED.id,
                 format!(
                     "shape {r:?} against {c:?}: the common part {:?} is compared",
                     self.reference.shape
                 ),
             ),
-            (None, true) => remark(
-                "layout_permuted",
+            (None, true) => Note::new(
+                causes::LAYOUT_PERMUTED.id,
                 format!("shape {r:?} against {c:?}: compared with the axes of one side reordered"),
             ),
-            (None, false) => remark(
-                "layout_regrouped",
+            (None, false) => Note::new(
+                causes::LAYOUT_REGROUPED.id,
                 format!("shape {r:?} against {c:?}: same elements in the same order"),
             ),
         }

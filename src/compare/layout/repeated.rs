@@ -1,8 +1,9 @@
 //! Keys and values that one side repeats for every query head of a group (`repeat_kv`), and the other does not.
 
-use super::{Misfit, remark, resident};
-use crate::dump::{Payload, ReadError, Remark, Tensor, TensorInfo, unravel};
+use super::{Misfit, resident};
+use crate::dump::{Payload, ReadError, Tensor, TensorInfo, unravel};
 use crate::name::Stage;
+use crate::note::Note;
 
 /// The note on heads that one side repeats.
 pub const KV_REPEATED: &str = "kv_repeated";
@@ -14,7 +15,7 @@ const SAMPLE: usize = 256;
 pub struct Once {
     pub reference: Option<Tensor>,
     pub candidate: Option<Tensor>,
-    pub note: Remark,
+    pub note: Note,
 }
 
 /// `None` where the shapes or the values say that no side repeats heads.
@@ -43,7 +44,7 @@ pub fn repeated(
     let Some(one) = one_copy(&whole, axis, times).map_err(Misfit::Unreadable)? else {
         return Ok(None);
     };
-    let note = remark(
+    let note = Note::new(
         KV_REPEATED,
         format!(
             "shape {r:?} against {c:?}: the {side} holds every head {times} times, one copy is compared"

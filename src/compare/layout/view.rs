@@ -2,7 +2,8 @@
 
 use super::reading::Reading;
 use super::{Aligned, Misfit, resident, squeezed_axes};
-use crate::dump::{Partial, Payload, Remark, Tensor, TensorInfo, unravel};
+use crate::dump::{Partial, Payload, Tensor, TensorInfo, unravel};
+use crate::note::Note;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub fn views(
     reading_r: &Reading,
     reading_c: &Reading,
     shape: &[usize],
-    notes: Vec<Remark>,
+    notes: Vec<Note>,
 ) -> Result<Aligned<'static>, Misfit> {
     let reference = view(r, reading_r, shape)?;
     let candidate = view(c, reading_c, shape)?;

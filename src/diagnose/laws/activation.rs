@@ -4,10 +4,13 @@
 
 mod function;
 
-use super::trial::{Trial, distance, short};
+use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
+use crate::causes;
 use crate::diagnose::Array;
+use crate::math::distance;
 use crate::name::Stage;
+use crate::text::rough;
 use function::{FUNCTIONS, Function};
 use serde_json::json;
 
@@ -187,41 +190,30 @@ impl Law for ActivationLaw {
         })
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
+    ) -> Option<Suspicion> {
         if matches!(output, Stage::GateProj | Stage::UpProj) {
-            return swapped(reference, candidate, output, noise)
-                .into_iter()
-                .collect();
+            return swapped(reference, candidate, output, noise);
         }
         let of = |site, other| Taps::new(site, Some(other), output);
-        let (Some(r), Some(c)) = (of(reference, candidate), of(candidate, reference)) else {
-            return Vec::new();
-        };
+        let (r, c) = (of(reference, candidate)?, of(candidate, reference)?);
         // the product of two dumped tensors says nothing about the function
         let functional: Vec<Wiring> = wirings(output)
             .iter()
             .copied()
             .filter(|w| *w != Wiring::Product)
             .collect();
-        let Some((wiring, f, residual)) = r.best(&functional).filter(|(_, _, left)| *left < FITS)
-        else {
-            return Vec::new();
-        };
-        let Some(before) = c.left(wiring, f) else {
-            return Vec::new();
-        };
-        let Some((c_wiring, c_f, after)) = c.best(&functional) else {
-            return Vec::new();
-        };
+        let (wiring, f, residual) = r.best(&functional).filter(|(_, _, left)| *left < FITS)?;
+        let before = c.left(wiring, f)?;
+        let (c_wiring, c_f, after) = c.best(&functional)?;
         let trial = Trial { before, after };
         if !trial.convinces(noise) || (wiring, f.name) == (c_wiring, c_f.name) {
-            return Vec::new();
+            return None;
         }
         let evidence = vec![
             format!(
@@ -232,7 +224,7 @@ impl Law for ActivationLaw {
             format!(
                 "reference fits {} with relative error {}",
                 wiring.text(f.title),
-                short(residual)
+                rough(residual)
             ),
         ];
         let title = format!(
@@ -241,19 +233,19 @@ impl Law for ActivationLaw {
             c_wiring.text(c_f.title)
         );
         let cause = match () {
-            () if wiring != c_wiring => "activation_on_wrong_branch",
-            () if c_f.is_identity() => "activation_missing",
-            () if f.is_gelu() && c_f.is_gelu() => "gelu_variant",
-            () => "wrong_activation",
+            () if wiring != c_wiring => causes::ACTIVATION_ON_WRONG_BRANCH,
+            () if c_f.is_identity() => causes::ACTIVATION_MISSING,
+            () if f.is_gelu() && c_f.is_gelu() => causes::GELU_VARIANT,
+            () => causes::WRONG_ACTIVATION,
         };
-        vec![Suspicion {
+        Some(Suspicion {
             cause,
             key: candidate.key(output),
             title,
             before,
             after,
             evidence,
-        }]
+        })
     }
 }
 
@@ -276,7 +268,7 @@ fn swapped(
     let after = gate_c.distance(&up_r).max(up_c.distance(&gate_r));
     let trial = Trial { before, after };
     trial.convinces(noise).then(|| Suspicion {
-        cause: "gate_up_swapped",
+        cause: causes::GATE_UP_SWAPPED,
         key: candidate.key(output),
         title: "the candidate's gate projection is the reference's up projection, and the reverse"
             .into(),

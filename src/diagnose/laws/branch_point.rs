@@ -4,10 +4,13 @@
 //! weights tell a norm, the sum needs none.
 
 use super::norm::fit::{Norm, Rows};
-use super::trial::{Trial, distance, short};
+use super::trial::Trial;
 use super::{Law, Site, Suspicion};
+use crate::causes;
 use crate::diagnose::Array;
+use crate::math::distance;
 use crate::name::Stage;
+use crate::text::rough;
 
 pub struct BranchPoint;
 
@@ -33,66 +36,55 @@ impl Law for BranchPoint {
         &[Stage::MlpNorm, Stage::MlpResidual, Stage::Output]
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
-        suspicion(reference, candidate, output, noise)
-            .into_iter()
-            .collect()
-    }
-}
-
-fn suspicion(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
-    let (y_r, y_c) = (reference.dumped(output)?, candidate.dumped(output)?);
-    let streams = |site: &Site<'_>| Some([site.tap(STREAMS[0].0)?, site.tap(STREAMS[1].0)?]);
-    let (x_r, x_c) = (streams(reference)?, streams(candidate)?);
-    // what each stream makes of the reference's output, and what that leaves
-    let read = |i: usize| Some((i, Operation::of(reference, output, &x_r[i], &y_r)?));
-    let (own, (operation, residual)) = (0..STREAMS.len())
-        .filter_map(read)
-        .min_by(|a, b| a.1.1.total_cmp(&b.1.1))
-        .filter(|(_, (_, residual))| *residual < FITS)?;
-    let left = |i: usize| {
-        Some(distance(
-            &operation.apply(candidate, output, &x_c[i])?,
-            &y_c.data,
-        ))
-    };
-    let other = 1 - own;
-    let trial = Trial {
-        before: left(own)?,
-        after: left(other)?,
-    };
-    let place = |i: usize| STREAMS[i].1;
-    let clear = residual < CLEAR * trial.before;
-    (clear && trial.convinces(noise.max(residual))).then(|| Suspicion {
-        cause: "residual_wrong_source",
-        key: candidate.key(output),
-        title: format!(
-            "{output} is made from {} in the reference, from {} in the candidate",
-            place(own),
-            place(other)
-        ),
-        before: trial.before,
-        after: trial.after,
-        evidence: vec![
-            format!("the candidate's from {}: {}", place(other), trial.text()),
-            format!(
-                "the reference's from {}: relative error {}",
+    ) -> Option<Suspicion> {
+        let (y_r, y_c) = (reference.dumped(output)?, candidate.dumped(output)?);
+        let streams = |site: &Site<'_>| Some([site.tap(STREAMS[0].0)?, site.tap(STREAMS[1].0)?]);
+        let (x_r, x_c) = (streams(reference)?, streams(candidate)?);
+        // what each stream makes of the reference's output, and what that leaves
+        let read = |i: usize| Some((i, Operation::of(reference, output, &x_r[i], &y_r)?));
+        let (own, (operation, residual)) = (0..STREAMS.len())
+            .filter_map(read)
+            .min_by(|a, b| a.1.1.total_cmp(&b.1.1))
+            .filter(|(_, (_, residual))| *residual < FITS)?;
+        let left = |i: usize| {
+            Some(distance(
+                &operation.apply(candidate, output, &x_c[i])?,
+                &y_c.data,
+            ))
+        };
+        let other = 1 - own;
+        let trial = Trial {
+            before: left(own)?,
+            after: left(other)?,
+        };
+        let place = |i: usize| STREAMS[i].1;
+        let clear = residual < CLEAR * trial.before;
+        (clear && trial.convinces(noise.max(residual))).then(|| Suspicion {
+            cause: causes::RESIDUAL_WRONG_SOURCE,
+            key: candidate.key(output),
+            title: format!(
+                "{output} is made from {} in the reference, from {} in the candidate",
                 place(own),
-                short(residual)
+                place(other)
             ),
-        ],
-    })
+            before: trial.before,
+            after: trial.after,
+            evidence: vec![
+                format!("the candidate's from {}: {}", place(other), trial.text()),
+                format!(
+                    "the reference's from {}: relative error {}",
+                    place(own),
+                    rough(residual)
+                ),
+            ],
+        })
+    }
 }
 
 /// What the reference does with its stream.

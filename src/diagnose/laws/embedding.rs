@@ -10,6 +10,7 @@ mod table;
 mod tokens;
 
 use super::{Fit, Law, Site, Suspicion};
+use crate::causes;
 use crate::name::Stage;
 pub(super) use head::Head;
 use serde_json::json;
@@ -41,7 +42,7 @@ impl Law for EmbeddingLaw {
         let (m, residual) =
             sum::multiple(&site.dumped(Stage::TokEmbed)?, &site.dumped(Stage::Embed)?)?;
         (residual < 0.01).then(|| Fit {
-            text: format!("tok_embed · {}", super::trial::short(m)),
+            text: format!("tok_embed · {}", crate::text::rough(m)),
             parameters: vec![("multiplier", json!(m))],
             residual,
         })
@@ -79,7 +80,7 @@ impl Law for EmbeddingLaw {
         if output == Stage::PosEmbed {
             let found = position::in_a_decode_step(reference, &r, &c, candidate.key(output), noise);
             return found
-                .or_else(|| lookup.shift("position_offset"))
+                .or_else(|| lookup.shift(causes::POSITION_OFFSET))
                 .into_iter()
                 .collect();
         }
@@ -87,7 +88,7 @@ impl Law for EmbeddingLaw {
         out.extend(sum::scale(reference, candidate, output, noise));
         out.extend(positions(reference, candidate, output, noise));
         if out.is_empty() {
-            out.extend(lookup.shift("sequence_shift"));
+            out.extend(lookup.shift(causes::SEQUENCE_SHIFT));
         }
         if out.is_empty() && lookup.key.reads_tokens() {
             let ids = reference
@@ -130,6 +131,6 @@ fn positions(
         key: candidate.key(output),
     };
     r.same_size(&c)
-        .then(|| lookup.shift("position_offset"))
+        .then(|| lookup.shift(causes::POSITION_OFFSET))
         .flatten()
 }

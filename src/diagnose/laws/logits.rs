@@ -6,11 +6,14 @@
 mod cap;
 
 use super::embedding::Head;
-use super::trial::{Trial, short};
+use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
+use crate::causes::{self, Cause};
 use crate::diagnose::Array;
+use crate::math::Sums;
 use crate::name::Stage;
-use crate::report::real::factor;
+use crate::text::factor;
+use crate::text::rough;
 use serde_json::json;
 
 /// Tokens whose columns are looked up.
@@ -84,7 +87,7 @@ impl Law for LogitsLaw {
 }
 
 struct Finding {
-    cause: &'static str,
+    cause: &'static Cause,
     title: String,
     what: String,
     trial: Trial,
@@ -139,13 +142,13 @@ fn tied(reference: &Site<'_>, candidate: &Site<'_>, before: f64) -> Option<Findi
     let r = Tied::with(reference, other(reference, candidate)?)?;
     let c = Tied::with(candidate, other(candidate, reference)?)?;
     (c.worst < TIED && r.worst > 4.0 * TIED).then(|| Finding {
-        cause: "lm_head_tied_wrongly",
+        cause: causes::LM_HEAD_TIED_WRONGLY,
         title: "the candidate's output head is the embedding; the reference's is another matrix".into(),
         what: format!(
             "final_norm times the embedding rows of {} tokens are the candidate's logits of ids {:?} (the reference's differ by {})",
             c.ids.len(),
             c.ids,
-            short(r.worst)
+            rough(r.worst)
         ),
         trial: Trial { before, after: c.worst },
     })
@@ -175,15 +178,15 @@ fn capped(r: &Array, c: &Array, before: f64) -> Option<Finding> {
         cap.exp()
     };
     Some(Finding {
-        cause: "logit_softcap_missing",
+        cause: causes::LOGIT_SOFTCAP_MISSING,
         title: format!(
             "the reference's logits are capped at {} by tanh, the candidate's are not",
-            short(cap)
+            rough(cap)
         ),
         what: format!(
             "{} · tanh(logits / {}) of the candidate",
-            short(cap),
-            short(cap)
+            rough(cap),
+            rough(cap)
         ),
         trial: Trial {
             before,
@@ -201,15 +204,10 @@ fn sample(a: &Array) -> Array {
 
 /// c = s · r.
 fn scaled(r: &Array, c: &Array, before: f64) -> Option<Finding> {
-    let sums = r
-        .data
-        .iter()
-        .zip(&*c.data)
-        .filter(|(r, c)| r.is_finite() && c.is_finite());
-    let (rc, rr) = sums.fold((0.0, 0.0), |(rc, rr), (r, c)| (rc + r * c, rr + r * r));
-    let s = rc / rr;
+    let sums: Sums = r.data.iter().zip(&*c.data).collect();
+    let s = sums.product / sums.a;
     (s.is_finite() && s > 0.0).then(|| Finding {
-        cause: "logit_scale_missing",
+        cause: causes::LOGIT_SCALE_MISSING,
         title: format!(
             "the candidate's logits are {} times the reference's",
             factor(s)

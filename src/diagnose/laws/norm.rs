@@ -96,7 +96,7 @@ pub(super) fn replay(
         .filter(|n| left(n) < FITS)?;
     Some(Box::new(move |x| {
         let fits = x.data.len() == y_c.data.len() && x.data.len().is_multiple_of(norm.gamma.len());
-        fits.then(|| super::trial::distance(&norm.apply(&x.data), &y_c.data))
+        fits.then(|| crate::math::distance(&norm.apply(&x.data), &y_c.data))
     }))
 }
 

@@ -7,10 +7,13 @@
 mod terms;
 
 use super::norm::fit::{Form, Kind, Norm, Rows};
-use super::trial::{Trial, distance, short};
+use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
+use crate::causes::{self, Cause};
 use crate::diagnose::Array;
+use crate::math::distance;
 use crate::name::{Key, Stage};
+use crate::text::rough;
 use serde_json::json;
 use terms::{Terms, terms};
 
@@ -26,10 +29,10 @@ struct Variant {
     branch: f64,
     normed: f64,
     /// `None`: what the model means, or no fault of its own.
-    cause: Option<&'static str>,
+    cause: Option<&'static Cause>,
 }
 
-const fn variant(stream: f64, branch: f64, normed: f64, cause: Option<&'static str>) -> Variant {
+const fn variant(stream: f64, branch: f64, normed: f64, cause: Option<&'static Cause>) -> Variant {
     Variant {
         stream,
         branch,
@@ -41,14 +44,14 @@ const fn variant(stream: f64, branch: f64, normed: f64, cause: Option<&'static s
 /// What a sum can be; where two predict the same, the first one is named.
 const VARIANTS: &[Variant] = &[
     variant(1.0, 1.0, 0.0, None),
-    variant(0.0, 1.0, 0.0, Some("residual_missing")),
-    variant(2.0, 1.0, 0.0, Some("residual_doubled")),
-    variant(1.0, -1.0, 0.0, Some("residual_sign")),
-    variant(-1.0, 1.0, 0.0, Some("residual_sign")),
-    variant(0.0, 1.0, 1.0, Some("residual_from_normed")),
-    variant(1.0, 2.0, 0.0, Some("branch_doubled")),
-    variant(0.0, 2.0, 0.0, Some("buffer_aliased")),
-    variant(2.0, 0.0, 0.0, Some("buffer_aliased")),
+    variant(0.0, 1.0, 0.0, Some(causes::RESIDUAL_MISSING)),
+    variant(2.0, 1.0, 0.0, Some(causes::RESIDUAL_DOUBLED)),
+    variant(1.0, -1.0, 0.0, Some(causes::RESIDUAL_SIGN)),
+    variant(-1.0, 1.0, 0.0, Some(causes::RESIDUAL_SIGN)),
+    variant(0.0, 1.0, 1.0, Some(causes::RESIDUAL_FROM_NORMED)),
+    variant(1.0, 2.0, 0.0, Some(causes::BRANCH_DOUBLED)),
+    variant(0.0, 2.0, 0.0, Some(causes::BUFFER_ALIASED)),
+    variant(2.0, 0.0, 0.0, Some(causes::BUFFER_ALIASED)),
     variant(1.0, 0.0, 0.0, None),
 ];
 
@@ -99,7 +102,7 @@ impl Variant {
                 (false, true) => " − ",
             };
             if c.abs() != 1.0 {
-                out += &format!("{}·", short(c.abs()));
+                out += &format!("{}·", rough(c.abs()));
             }
             out += name;
         }
@@ -314,7 +317,7 @@ fn compare(
                 after,
                 evidence: vec![
                     format!("{c} from the candidate's own tensors: {}", trial.text()),
-                    format!("reference fits {r} with relative error {}", short(residual)),
+                    format!("reference fits {r} with relative error {}", rough(residual)),
                 ],
             });
         }

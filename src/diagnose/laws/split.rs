@@ -6,6 +6,7 @@
 
 use super::trial::Trial;
 use super::{Law, attention, norm, rope};
+use crate::causes::{self, Cause};
 use crate::diagnose::fused::Cut;
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::name::Stage;
@@ -14,7 +15,7 @@ pub struct Split;
 
 /// Another way to take Q, K and V from the candidate's projections; `None` where they stay as they are.
 struct Way {
-    cause: &'static str,
+    cause: &'static Cause,
     text: String,
     parts: [Option<Array>; 3],
 }
@@ -37,36 +38,27 @@ impl Law for Split {
         ]
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
+    ) -> Option<Suspicion> {
         if rope::start(candidate) > 0 {
-            return Vec::new();
+            return None;
         }
-        let Some(left) = replay(reference, candidate, output, noise) else {
-            return Vec::new();
-        };
-        let Some(before) = left(&[None, None, None]) else {
-            return Vec::new();
-        };
+        let left = replay(reference, candidate, output, noise)?;
+        let before = left(&[None, None, None])?;
         if before <= noise {
-            return Vec::new();
+            return None;
         }
         let tried = ways(candidate)
             .into_iter()
             .filter_map(|way| Some((left(&way.parts)?, way)));
-        let Some((after, way)) = tried.min_by(|a, b| a.0.total_cmp(&b.0)) else {
-            return Vec::new();
-        };
+        let (after, way) = tried.min_by(|a, b| a.0.total_cmp(&b.0))?;
         let trial = Trial { before, after };
-        if !trial.convinces(noise) {
-            return Vec::new();
-        }
-        vec![Suspicion {
+        trial.convinces(noise).then(|| Suspicion {
             cause: way.cause,
             key: candidate.key(output),
             title: format!("the candidate {}", way.text),
@@ -76,7 +68,7 @@ impl Law for Split {
                 "candidate's {output} computed by the reference's law from its own projection, split so: {}",
                 trial.text()
             )],
-        }]
+        })
     }
 }
 
@@ -117,7 +109,7 @@ fn ways(candidate: &Site<'_>) -> Vec<Way> {
         let parts = std::array::from_fn(|i| swapped[i].clone().filter(|_| which.contains(&i)));
         let names: Vec<&str> = which.iter().map(|&i| ["Q", "K", "V"][i]).collect();
         all.push(Way {
-            cause: "head_split_order",
+            cause: causes::HEAD_SPLIT_ORDER,
             text: format!(
                 "splits the channels of {} into heads as [channel, head], not [head, channel]",
                 names.join(", ")
@@ -130,7 +122,7 @@ fn ways(candidate: &Site<'_>) -> Vec<Way> {
         let usual = candidate.scene.cut(candidate.tower);
         for cut in Cut::all().filter(|c| *c != usual) {
             all.push(Way {
-                cause: "fused_qkv_order",
+                cause: causes::FUSED_QKV_ORDER,
                 text: format!(
                     "cuts its fused projection as {}, where {} is meant",
                     cut.text(),
@@ -193,7 +185,7 @@ mod tests {
         };
         let found = diagnose(&Toy::default(), undo, Stage::QRope);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].cause, "head_split_order");
+        assert_eq!(found[0].cause.id, "head_split_order");
         assert!(
             found[0].title.contains("Q into heads"),
             "{}",

@@ -5,23 +5,25 @@
 //! before the MLP, which both sides dumped, is its norm.
 
 use super::norm::fit::{Norm, Rows};
-use super::trial::{Trial, short};
+use super::trial::Trial;
 use super::{Law, Site, Suspicion};
+use crate::causes::{self, Cause};
 use crate::diagnose::Array;
 use crate::name::Stage;
+use crate::text::rough;
 
 pub struct HiddenStream;
 
 /// s = of_r·r + of_c·c + of_m·m, when the reference is s + b and the candidate's sum has the cause's form.
 struct Form {
-    cause: &'static str,
+    cause: &'static Cause,
     text: &'static str,
     of_r: f64,
     of_c: f64,
     of_m: f64,
 }
 
-const fn form(cause: &'static str, text: &'static str, [of_r, of_c, of_m]: [f64; 3]) -> Form {
+const fn form(cause: &'static Cause, text: &'static str, [of_r, of_c, of_m]: [f64; 3]) -> Form {
     Form {
         cause,
         text,
@@ -32,18 +34,30 @@ const fn form(cause: &'static str, text: &'static str, [of_r, of_c, of_m]: [f64;
 }
 
 const FORMS: &[Form] = &[
-    form("residual_missing", "the branch alone", [1.0, -1.0, 0.0]),
-    form("residual_doubled", "2·stream + branch", [-1.0, 1.0, 0.0]),
-    form("residual_sign", "stream − branch", [0.5, 0.5, 0.0]),
-    form("residual_sign", "branch − stream", [0.5, -0.5, 0.0]),
-    form("branch_doubled", "stream + 2·branch", [2.0, -1.0, 0.0]),
     form(
-        "residual_from_normed",
+        causes::RESIDUAL_MISSING,
+        "the branch alone",
+        [1.0, -1.0, 0.0],
+    ),
+    form(
+        causes::RESIDUAL_DOUBLED,
+        "2·stream + branch",
+        [-1.0, 1.0, 0.0],
+    ),
+    form(causes::RESIDUAL_SIGN, "stream − branch", [0.5, 0.5, 0.0]),
+    form(causes::RESIDUAL_SIGN, "branch − stream", [0.5, -0.5, 0.0]),
+    form(
+        causes::BRANCH_DOUBLED,
+        "stream + 2·branch",
+        [2.0, -1.0, 0.0],
+    ),
+    form(
+        causes::RESIDUAL_FROM_NORMED,
         "mlp_norm + branch",
         [1.0, -1.0, 1.0],
     ),
-    form("buffer_aliased", "2·branch", [1.0, -0.5, 0.0]),
-    form("buffer_aliased", "2·stream", [0.0, 0.5, 0.0]),
+    form(causes::BUFFER_ALIASED, "2·branch", [1.0, -0.5, 0.0]),
+    form(causes::BUFFER_ALIASED, "2·stream", [0.0, 0.5, 0.0]),
 ];
 
 /// The stream's norm is met at least this well.
@@ -60,79 +74,68 @@ impl Law for HiddenStream {
         &[Stage::Output]
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
-        suspicion(reference, candidate, output, noise)
+    ) -> Option<Suspicion> {
+        let seen = |site: &Site<'_>| site.tap(Stage::AttnResidual).is_some();
+        if seen(reference) || seen(candidate) {
+            return None;
+        }
+        let (m, m_c) = (
+            reference.dumped(Stage::MlpNorm)?,
+            candidate.dumped(Stage::MlpNorm)?,
+        );
+        let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
+        let before = c.distance(&r);
+        // both sides have one stream only where the norm agrees
+        let sizes = [&c, &m, &m_c].iter().all(|a| a.data.len() == r.data.len());
+        if !sizes || m_c.distance(&m) > 0.1 * before || r.rows().len() < ROWS {
+            return None;
+        }
+        let input = reference.tap(Stage::Input);
+        let fits = |f: &Form| -> Option<(f64, f64)> {
+            let data = (0..r.data.len())
+                .map(|i| f.of_r * r.data[i] + f.of_c * c.data[i] + f.of_m * m.data[i]);
+            let stream = Array::new(r.shape.clone(), data.collect());
+            let norm = Norm::best(&Rows::new(&stream, &m, r.width())?)?;
+            // a stream with the wrong sign has a norm with weights of the wrong sign
+            let upright = norm.gamma.iter().sum::<f64>() > 0.0;
+            let size = input.as_ref().map_or(0.0, |x| scale(&stream, x));
+            upright.then_some((norm.residual?, size))
+        };
+        let tried: Vec<(&Form, f64, f64)> = FORMS
+            .iter()
+            .filter_map(|f| fits(f).map(|(left, size)| (f, left, size)))
+            .collect();
+        let least = tried.iter().map(|t| t.1).fold(f64::INFINITY, f64::min);
+        // a norm does not see a factor: of streams that differ by one, the one that is nearest to what entered the layer
+        let (form, residual, _) = tried
             .into_iter()
-            .collect()
+            .filter(|t| t.1 <= 1.5 * least + noise)
+            .min_by(|a, b| a.2.total_cmp(&b.2))?;
+        let trial = Trial {
+            before,
+            after: residual,
+        };
+        (residual < FITS && trial.convinces(noise)).then(|| Suspicion {
+            cause: form.cause,
+            key: candidate.key(output),
+            title: format!(
+                "reference: {output} = stream + branch; candidate: {}",
+                form.text
+            ),
+            before,
+            after: residual,
+            evidence: vec![format!(
+                "the stream that follows from the two sums has the mlp_norm of both sides: relative error {}",
+                rough(residual)
+            )],
+        })
     }
-}
-
-fn suspicion(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
-    let seen = |site: &Site<'_>| site.tap(Stage::AttnResidual).is_some();
-    if seen(reference) || seen(candidate) {
-        return None;
-    }
-    let (m, m_c) = (
-        reference.dumped(Stage::MlpNorm)?,
-        candidate.dumped(Stage::MlpNorm)?,
-    );
-    let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
-    let before = c.distance(&r);
-    // both sides have one stream only where the norm agrees
-    let sizes = [&c, &m, &m_c].iter().all(|a| a.data.len() == r.data.len());
-    if !sizes || m_c.distance(&m) > 0.1 * before || r.rows().len() < ROWS {
-        return None;
-    }
-    let input = reference.tap(Stage::Input);
-    let fits = |f: &Form| -> Option<(f64, f64)> {
-        let data =
-            (0..r.data.len()).map(|i| f.of_r * r.data[i] + f.of_c * c.data[i] + f.of_m * m.data[i]);
-        let stream = Array::new(r.shape.clone(), data.collect());
-        let norm = Norm::best(&Rows::new(&stream, &m, r.width())?)?;
-        // a stream with the wrong sign has a norm with weights of the wrong sign
-        let upright = norm.gamma.iter().sum::<f64>() > 0.0;
-        let size = input.as_ref().map_or(0.0, |x| scale(&stream, x));
-        upright.then_some((norm.residual?, size))
-    };
-    let tried: Vec<(&Form, f64, f64)> = FORMS
-        .iter()
-        .filter_map(|f| fits(f).map(|(left, size)| (f, left, size)))
-        .collect();
-    let least = tried.iter().map(|t| t.1).fold(f64::INFINITY, f64::min);
-    // a norm does not see a factor: of streams that differ by one, the one that is nearest to what entered the layer
-    let (form, residual, _) = tried
-        .into_iter()
-        .filter(|t| t.1 <= 1.5 * least + noise)
-        .min_by(|a, b| a.2.total_cmp(&b.2))?;
-    let trial = Trial {
-        before,
-        after: residual,
-    };
-    (residual < FITS && trial.convinces(noise)).then(|| Suspicion {
-        cause: form.cause,
-        key: candidate.key(output),
-        title: format!(
-            "reference: {output} = stream + branch; candidate: {}",
-            form.text
-        ),
-        before,
-        after: residual,
-        evidence: vec![format!(
-            "the stream that follows from the two sums has the mlp_norm of both sides: relative error {}",
-            short(residual)
-        )],
-    })
 }
 
 /// How far the stream's part along the layer's input is from the input itself, as |ln of the factor|.
@@ -189,7 +192,7 @@ mod tests {
                     2e-6,
                 )
                 .iter()
-                .map(|s| s.cause)
+                .map(|s| s.cause.id)
                 .collect()
         })
     }

@@ -307,14 +307,8 @@ pub fn pairs(
     stages.sort();
     stages.dedup();
     let pair = |stage| Pair {
-        key: key(step, stage),
-        reference: of(reference, stage),
-        candidate: of(candidate, stage),
-        aligned: None,
-        view: None,
-        copies: false,
         outcome: Outcome::Incomparable(String::new()),
-        logits: None,
+        ..Pair::new(key(step, stage), of(reference, stage), of(candidate, stage))
     };
     stages.into_iter().map(pair).collect()
 }

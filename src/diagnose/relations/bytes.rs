@@ -1,6 +1,7 @@
 //! The bytes of one side read in another way: swapped, or as elements of another type of the same size.
 
 use super::{Case, Relation, undone};
+use crate::causes;
 use crate::diagnose::{Array, Suspicion};
 use crate::dtype::DType;
 use crate::dump::Tensor;
@@ -99,7 +100,7 @@ fn readings(
                 after,
             )];
             let title = format!("the {side}'s bytes are in the other order");
-            found.extend(case.suspect("byte_order", title, before, after, evidence));
+            found.extend(case.suspect(causes::BYTE_ORDER, title, before, after, evidence));
         }
     }
     for read in DType::ALL {
@@ -113,7 +114,7 @@ fn readings(
                 after,
             )];
             let title = format!("the {side}'s elements are {read}, not {dtype}");
-            found.extend(case.suspect("dtype_mislabelled", title, before, after, evidence));
+            found.extend(case.suspect(causes::DTYPE_MISLABELLED, title, before, after, evidence));
         }
     }
     found

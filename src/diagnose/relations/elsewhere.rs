@@ -8,6 +8,7 @@ mod fused;
 mod meaning;
 
 use super::{Case, EXPLAINS, Relation, undone};
+use crate::causes;
 use crate::diagnose::{Side, Suspicion};
 use crate::graph::known::*;
 use crate::name::{Key, Stage};
@@ -112,7 +113,7 @@ fn another_place(case: &Case<'_>, own: usize) -> Vec<Suspicion> {
         };
         if found
             .iter()
-            .any(|s| s.cause == cause || cause == "duplicate_dump")
+            .any(|s| s.cause == cause || cause == causes::DUPLICATE_DUMP)
         {
             continue;
         }
@@ -210,7 +211,7 @@ fn twice(case: &Case<'_>) -> Option<Suspicion> {
             before,
             after,
         )];
-        case.suspect("buffer_aliased", title, before, after, evidence)
+        case.suspect(causes::BUFFER_ALIASED, title, before, after, evidence)
     })
 }
 
@@ -278,7 +279,7 @@ fn dump_point(case: &Case<'_>) -> Option<Suspicion> {
         "candidate"
     };
     case.suspect(
-        "dump_point",
+        causes::DUMP_POINT,
         format!(
             "the {first} was saved before the residual addition, the {} after it",
             later.name()
@@ -371,7 +372,7 @@ mod tests {
             .same(0, KProj, &parts[1])
             .same(0, VProj, &parts[2]);
         let found = dumps.test(&Elsewhere, 0, QProj);
-        assert_eq!(found[0].cause, "fused_qkv_order");
+        assert_eq!(found[0].cause.id, "fused_qkv_order");
         assert!(
             found[0].evidence[1].contains("k_proj[0..16]"),
             "{:?}",

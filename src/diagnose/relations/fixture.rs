@@ -65,15 +65,10 @@ impl Dumps {
     ) -> Self {
         let key = key(layer, stage);
         let name = key.to_string();
+        let side = |(array, dtype): (Array, DType)| Arc::new(tensor(&name, &array, dtype));
         self.pairs.push(Pair {
-            reference: Some(Arc::new(tensor(&name, &reference.0, reference.1))),
-            candidate: Some(Arc::new(tensor(&name, &candidate.0, candidate.1))),
-            aligned: None,
-            view: None,
-            copies: false,
             outcome: Outcome::Incomparable(String::new()),
-            logits: None,
-            key,
+            ..Pair::new(key, Some(side(reference)), Some(side(candidate)))
         });
         self
     }
@@ -120,7 +115,7 @@ impl Dumps {
     pub fn causes(&self, relation: &dyn Relation, layer: u32, stage: Stage) -> Vec<&'static str> {
         self.test(relation, layer, stage)
             .iter()
-            .map(|s| s.cause)
+            .map(|s| s.cause.id)
             .collect()
     }
 }

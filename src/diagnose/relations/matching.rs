@@ -2,7 +2,7 @@
 
 use super::gram::first_rows;
 use crate::diagnose::Array;
-use crate::diagnose::dot::dot;
+use crate::math::dot;
 use std::cmp::Ordering;
 
 /// For every column its source, and ‖column − source‖ / ‖source‖ over all columns.

@@ -17,11 +17,12 @@ mod zeros;
 #[cfg(test)]
 mod fixture;
 
-use super::dot::{Sums, sums};
 use super::{Array, Scene, Side, Site, Suspicion};
+use crate::causes::Cause;
 use crate::compare::FILLING;
+use crate::math::{Sums, sums};
 use crate::name::{Key, Stage};
-use crate::report::real::short;
+use crate::text::short;
 use std::sync::OnceLock;
 
 /// The two tensors of a pair that differs, in the same axes.
@@ -128,7 +129,7 @@ impl<'a> Case<'a> {
     /// A suspicion about this pair, if it leaves little enough of the difference.
     fn suspect(
         &self,
-        cause: &'static str,
+        cause: &'static Cause,
         title: String,
         before: f64,
         after: f64,
@@ -293,7 +294,7 @@ mod tests {
                         .flat_map(|r| r.test(case))
                         // noise at one stage alone is coarser arithmetic there, which is what these two say
                         .filter(|s| {
-                            !["precision_loss", "weight_quantisation_error"].contains(&s.cause)
+                            !["precision_loss", "weight_quantisation_error"].contains(&s.cause.id)
                         })
                         .collect();
                     assert!(named.is_empty(), "{stage} {level}: {named:?}");

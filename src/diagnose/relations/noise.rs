@@ -5,10 +5,10 @@
 //! d has a mean row, but that its strongest single component is no more dominant than that of the values themselves.
 
 use super::{Case, gram};
-use crate::diagnose::dot::{dot, sums};
 use crate::diagnose::{Array, Side};
+use crate::math::{dot, sums};
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 /// Why a difference was taken for rounding noise.
 #[derive(Clone, Debug, PartialEq)]

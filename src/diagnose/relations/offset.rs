@@ -5,8 +5,10 @@
 //! Without the inputs the plain mean over tokens serves.
 
 use super::{Case, Relation, gram, undone};
+use crate::causes;
 use crate::diagnose::{Array, Suspicion};
-use crate::report::real::short;
+use crate::math;
+use crate::text::short;
 
 pub struct Offset;
 
@@ -61,12 +63,12 @@ fn constant_row(case: &Case<'_>) -> Option<Vec<Suspicion>> {
     };
     match case.stage()? {
         TokEmbed | EmbedSum | Embed => only(
-            "token_type_embedding_missing",
+            causes::TOKEN_TYPE_EMBEDDING_MISSING,
             "one constant row is missing from (or added to) the embedding of all tokens: the token type row".into(),
             evidence,
         ),
         AttnNorm | QNorm | KNorm | AttnPostNorm | AttnOutNorm | MlpNorm | MlpPostNorm | FinalNorm => only(
-            "norm_bias_missing",
+            causes::NORM_BIAS_MISSING,
             "the norm's outputs differ by one constant row: its bias is not added on one side".into(),
             evidence,
         ),
@@ -79,8 +81,8 @@ fn constant_row(case: &Case<'_>) -> Option<Vec<Suspicion>> {
                 short(chance)
             ));
             let stage = case.key.to_string();
-            let missing = || case.suspect("bias_missing", format!("the candidate does not add the bias at {stage}"), before, after, evidence.clone());
-            let doubled = || case.suspect("bias_doubled", format!("the candidate adds the bias at {stage} twice"), before, after, evidence.clone());
+            let missing = || case.suspect(causes::BIAS_MISSING, format!("the candidate does not add the bias at {stage}"), before, after, evidence.clone());
+            let doubled = || case.suspect(causes::BIAS_DOUBLED, format!("the candidate adds the bias at {stage} twice"), before, after, evidence.clone());
             // log likelihood ratio of +1 against −1 under normal noise; a forgotten bias is by far the more common fault
             let odds = 2.0 * along / (chance * chance) - FORGOTTEN;
             let both = if odds < 0.0 { [missing(), doubled()] } else { [doubled(), missing()] };
@@ -124,7 +126,7 @@ fn without_inputs(case: &Case<'_>, r: &Array) -> Option<Vec<f64>> {
     let n = x.rows().len();
     // minimises ‖Σα·x‖² + λ·‖α‖² under Σα = 1
     let g = gram::ridged(gram::products(&x, &x), 1e-4);
-    let alpha = gram::solve(g, vec![vec![1.0; n]])?.remove(0);
+    let alpha = math::solve(g, vec![vec![1.0; n]])?.remove(0);
     let total: f64 = alpha.iter().sum();
     let mut combined = vec![0.0; r.width()];
     for (a, y) in alpha.iter().zip(r.rows()) {

@@ -4,11 +4,12 @@
 
 use super::matching::{Matching, columns};
 use super::{Case, EXPLAINS, Relation, features, undone};
+use crate::causes::{self, Cause};
 use crate::compare::permutations;
-use crate::diagnose::dot::{Sums, sums};
 use crate::diagnose::{Array, Suspicion};
 use crate::dump::unravel;
 use crate::graph::known::*;
+use crate::math::{Sums, sums};
 
 pub struct Permute;
 
@@ -94,8 +95,10 @@ fn axes(case: &Case<'_>) -> Vec<Suspicion> {
             after,
         )];
         let title = match cause {
-            "head_merge_order" => "the candidate merges heads without transposing back".to_owned(),
-            "head_split_order" => {
+            causes::HEAD_MERGE_ORDER => {
+                "the candidate merges heads without transposing back".to_owned()
+            }
+            causes::HEAD_SPLIT_ORDER => {
                 "the candidate splits channels into heads in the wrong order".to_owned()
             }
             _ => format!("the candidate holds the same values in another layout, {what}"),
@@ -105,7 +108,7 @@ fn axes(case: &Case<'_>) -> Vec<Suspicion> {
     found
 }
 
-fn axes_name(case: &Case<'_>, order: &[usize]) -> (&'static str, String) {
+fn axes_name(case: &Case<'_>, order: &[usize]) -> (&'static Cause, String) {
     let names: &[&str] = match (case.stage(), order.len()) {
         (Some(AttnQk | AttnScores | AttnWeights), 4) => &["batch", "head", "query", "key"],
         (Some(_), 4) => &["batch", "token", "head", "channel"],
@@ -123,9 +126,11 @@ fn axes_name(case: &Case<'_>, order: &[usize]) -> (&'static str, String) {
     let what = format!("[{}]", spelled.join(", "));
     let heads = names.get(2) == Some(&"head");
     let cause = match (case.stage(), order) {
-        (Some(AttnCtx), [.., 1, 3] | [.., 3, 2]) if heads => "head_merge_order",
-        (Some(QProj | KProj | VProj | QNorm | KNorm), [0, 1, 3, 2]) if heads => "head_split_order",
-        _ => "layout_permuted",
+        (Some(AttnCtx), [.., 1, 3] | [.., 3, 2]) if heads => causes::HEAD_MERGE_ORDER,
+        (Some(QProj | KProj | VProj | QNorm | KNorm), [0, 1, 3, 2]) if heads => {
+            causes::HEAD_SPLIT_ORDER
+        }
+        _ => causes::LAYOUT_PERMUTED,
     };
     (cause, what)
 }
@@ -178,9 +183,9 @@ pub fn within_heads(case: &Case<'_>) -> Vec<Suspicion> {
             let queries = !case.is(&[VProj, AttnCtx]);
             case.suspect(
                 if queries {
-                    "qk_weight_permuted"
+                    causes::QK_WEIGHT_PERMUTED
                 } else {
-                    "channel_permuted"
+                    causes::CHANNEL_PERMUTED
                 },
                 format!("channels within heads: the candidate has {what}"),
                 before,
@@ -230,7 +235,7 @@ fn channels(case: &Case<'_>) -> Option<Suspicion> {
     case.suspect(cause, title, before, found.error, evidence)
 }
 
-fn channels_name(case: &Case<'_>, found: &Matching) -> (&'static str, String) {
+fn channels_name(case: &Case<'_>, found: &Matching) -> (&'static Cause, String) {
     let d = match case.reference.shape.as_slice() {
         &[_, _, _, d] => d,
         _ => 0,
@@ -241,24 +246,24 @@ fn channels_name(case: &Case<'_>, found: &Matching) -> (&'static str, String) {
     let queries = [QProj, KProj, QNorm, KNorm, QRope, KRope];
     if all(&|i, f| i / d == f / d) && case.is(&queries) {
         return (
-            "qk_weight_permuted",
+            causes::QK_WEIGHT_PERMUTED,
             "the candidate's channels are permuted within heads".into(),
         );
     }
     if all(&|i, f| i % d == f % d && found.from[i / d * d] / d == f / d) {
         return (
-            "layout_permuted",
+            causes::LAYOUT_PERMUTED,
             "the candidate's heads are in another order".into(),
         );
     }
     if case.is(&[QkvProj]) {
         return (
-            "fused_qkv_order",
+            causes::FUSED_QKV_ORDER,
             "the candidate's fused projection holds its channels in another order".into(),
         );
     }
     (
-        "channel_permuted",
+        causes::CHANNEL_PERMUTED,
         "the candidate holds the same channels in another order".into(),
     )
 }
@@ -327,7 +332,7 @@ fn batch_order(case: &Case<'_>) -> Option<Suspicion> {
         found.from
     );
     let evidence = vec![undone("reordering the batch", before, after)];
-    case.suspect("batch_permuted", title, before, after, evidence)
+    case.suspect(causes::BATCH_PERMUTED, title, before, after, evidence)
 }
 
 /// Rolled or reversed along the tokens.
@@ -357,7 +362,7 @@ fn token_order(case: &Case<'_>) -> Vec<Suspicion> {
     let mut found = Vec::new();
     let after = error(&|t| Some(tokens - 1 - t));
     found.extend(case.suspect(
-        "sequence_reversed",
+        causes::SEQUENCE_REVERSED,
         "the candidate's tokens are in reverse order".into(),
         before,
         after,
@@ -391,8 +396,8 @@ fn token_order(case: &Case<'_>) -> Vec<Suspicion> {
             after,
         )];
         let (cause, what) = match case.stage() {
-            Some(PosEmbed | PositionIds) => ("position_offset", "position row"),
-            _ => ("sequence_shift", "token"),
+            Some(PosEmbed | PositionIds) => (causes::POSITION_OFFSET, "position row"),
+            _ => (causes::SEQUENCE_SHIFT, "token"),
         };
         let title = format!(
             "each {what} of the candidate is the reference's of {size} place{plural} {place}"

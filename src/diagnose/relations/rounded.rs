@@ -2,10 +2,11 @@
 
 use super::noise::is_rounding_like;
 use super::{Case, Relation, undone};
+use crate::causes;
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::dtype::DType;
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Rounded;
 
@@ -58,7 +59,7 @@ fn narrower(case: &Case<'_>) -> Option<Suspicion> {
             before,
             after,
         )];
-        if let Some(found) = case.suspect("precision_loss", title, before, after, evidence) {
+        if let Some(found) = case.suspect(causes::PRECISION_LOSS, title, before, after, evidence) {
             return Some(found);
         }
     }
@@ -73,7 +74,7 @@ fn narrower(case: &Case<'_>) -> Option<Suspicion> {
         short(dtype.roundoff())
     )];
     case.suspect(
-        "precision_loss",
+        causes::PRECISION_LOSS,
         title,
         before,
         case.unproved(before),
@@ -185,7 +186,7 @@ fn noisier(case: &Case<'_>) -> Option<Suspicion> {
     ];
     let before = noise.error;
     case.suspect(
-        "precision_loss",
+        causes::PRECISION_LOSS,
         format!("rounding noise begins at {}, as of {like}", case.key),
         before,
         case.unproved(before),
@@ -253,7 +254,7 @@ fn overflow(case: &Case<'_>) -> Option<Suspicion> {
     ];
     let (cause, title, rest) = if largest > 0.9 * F16_MAX {
         (
-            "fp16_overflow",
+            causes::FP16_OVERFLOW,
             format!(
                 "half precision overflows: the reference reaches {}",
                 short(largest)
@@ -262,7 +263,7 @@ fn overflow(case: &Case<'_>) -> Option<Suspicion> {
         )
     } else if inside > F16_MAX / 64.0 && infinite > 0 {
         (
-            "fp16_overflow",
+            causes::FP16_OVERFLOW,
             format!(
                 "infinities appear where magnitudes of {} stand or enter: half precision overflows inside the operation",
                 short(inside)
@@ -271,13 +272,13 @@ fn overflow(case: &Case<'_>) -> Option<Suspicion> {
         )
     } else if nan > 0 {
         (
-            "nan",
+            causes::NAN,
             format!("{nan} elements are NaN in the candidate only"),
             case.unproved(1.0).max(rest),
         )
     } else {
         (
-            "inf",
+            causes::INF,
             format!("{infinite} elements are infinite in the candidate only"),
             case.unproved(1.0).max(rest),
         )
@@ -338,7 +339,7 @@ fn dropout(case: &Case<'_>) -> Option<Suspicion> {
         ),
     ];
     let title = format!("dropout with rate {rate:.2} is active in the candidate");
-    case.suspect("dropout_active", title, before, after, evidence)
+    case.suspect(causes::DROPOUT_ACTIVE, title, before, after, evidence)
 }
 
 #[cfg(test)]

@@ -4,10 +4,11 @@
 //! it leaves is scaled by √(n / (n − 1)).
 
 use super::{Case, Relation, along, undone};
-use crate::diagnose::dot::{Sums, sums};
+use crate::causes::{self, Cause};
 use crate::diagnose::{Array, Suspicion};
+use crate::math::{Sums, sums};
 use crate::name::Stage;
-use crate::report::real::{factor, short};
+use crate::text::{factor, short};
 
 pub struct Scale;
 
@@ -68,37 +69,40 @@ fn fit(r: &[f64], c: &[f64]) -> Option<(f64, f64)> {
 }
 
 /// What one factor means here.
-fn name(case: &Case<'_>, s: f64) -> (&'static str, String) {
+fn name(case: &Case<'_>, s: f64) -> (&'static Cause, String) {
     use crate::graph::known::*;
     let g = case.scene.geometry(case.key);
     let near = |x: f64, y: f64| (x / y - 1.0).abs() < 2e-3;
     let factor = factor(s);
     if near(s, -1.0) {
-        return ("sign_flipped", "the candidate has the opposite sign".into());
+        return (
+            causes::SIGN_FLIPPED,
+            "the candidate has the opposite sign".into(),
+        );
     }
     if case.is(&[TokEmbed, EmbedSum, Embed, Input]) && case.key.layer.is_none_or(|l| l == 0) {
         let root = g.hidden.map(|h| (h as f64).sqrt());
         return match root {
             _ if (s - 1.0).abs() < 1.0 / 256.0 => (
-                "embedding_scale_rounded",
+                causes::EMBEDDING_SCALE_ROUNDED,
                 format!("the embedding multiplier is rounded on one side: factor {s:.6}"),
             ),
             Some(root) if near(s, 1.0 / root) => (
-                "embedding_scale_missing",
+                causes::EMBEDDING_SCALE_MISSING,
                 format!(
                     "the candidate does not multiply the embedding by √hidden = {}",
                     short(root)
                 ),
             ),
             Some(root) if near(s, root) => (
-                "embedding_scale_missing",
+                causes::EMBEDDING_SCALE_MISSING,
                 format!(
                     "only the candidate multiplies the embedding by √hidden = {}",
                     short(root)
                 ),
             ),
             _ => (
-                "embedding_scale_missing",
+                causes::EMBEDDING_SCALE_MISSING,
                 format!(
                     "the candidate's embedding is {factor} times the reference's: a multiplier differs"
                 ),
@@ -115,25 +119,25 @@ fn name(case: &Case<'_>, s: f64) -> (&'static str, String) {
             _ => "",
         };
         return (
-            "attention_scale",
+            causes::ATTENTION_SCALE,
             format!("the candidate's attention scores are {factor} times the reference's{why}"),
         );
     }
     if case.is(&[Logits]) {
         return (
-            "logit_scale_missing",
+            causes::LOGIT_SCALE_MISSING,
             format!("the candidate's logits are {factor} times the reference's"),
         );
     }
     if near(s, 2.0) && case.is(&[OProj, DownProj, AttnPostNorm, MlpPostNorm]) {
         return (
-            "branch_doubled",
+            causes::BRANCH_DOUBLED,
             "the candidate's branch is twice the reference's".into(),
         );
     }
     let stage = case.key.to_string();
     (
-        "scale_factor",
+        causes::SCALE_FACTOR,
         format!("the candidate's {stage} is {factor} times the reference's"),
     )
 }
@@ -158,9 +162,9 @@ fn per_slice(case: &Case<'_>, before: f64, left: f64) -> Vec<Suspicion> {
             );
             let evidence = vec![undone("dividing every token by its factor", before, after)];
             let cause = if near_one_sided(low, high) && is_norm(case) {
-                "norm_eps"
+                causes::NORM_EPS
             } else {
-                "row_scale"
+                causes::ROW_SCALE
             };
             found.extend(case.suspect(cause, title, before, after, evidence));
         }
@@ -181,7 +185,7 @@ fn per_slice(case: &Case<'_>, before: f64, left: f64) -> Vec<Suspicion> {
                 before,
                 after,
             )];
-            found.extend(case.suspect("channel_scale", title, before, after, evidence));
+            found.extend(case.suspect(causes::CHANNEL_SCALE, title, before, after, evidence));
         }
     }
     found
@@ -256,7 +260,7 @@ mod tests {
     #[test]
     fn a_missing_root_of_hidden_is_named() {
         let s = found(Stage::Embed, |_, _, x| x / 8.0);
-        assert_eq!(s[0].cause, "embedding_scale_missing");
+        assert_eq!(s[0].cause.id, "embedding_scale_missing");
         assert!(s[0].title.contains("√hidden = 8"), "{}", s[0].title);
         assert!(s[0].after < 1e-6);
     }
@@ -264,20 +268,23 @@ mod tests {
     #[test]
     fn factors_are_named_by_stage() {
         assert_eq!(
-            found(Stage::Embed, |_, _, x| x * 1.002)[0].cause,
+            found(Stage::Embed, |_, _, x| x * 1.002)[0].cause.id,
             "embedding_scale_rounded"
         );
         assert_eq!(
-            found(Stage::Logits, |_, _, x| x * 0.25)[0].cause,
+            found(Stage::Logits, |_, _, x| x * 0.25)[0].cause.id,
             "logit_scale_missing"
         );
         assert_eq!(
-            found(Stage::OProj, |_, _, x| x * 2.0)[0].cause,
+            found(Stage::OProj, |_, _, x| x * 2.0)[0].cause.id,
             "branch_doubled"
         );
-        assert_eq!(found(Stage::VProj, |_, _, x| -x)[0].cause, "sign_flipped");
         assert_eq!(
-            found(Stage::VProj, |_, _, x| x * 3.0)[0].cause,
+            found(Stage::VProj, |_, _, x| -x)[0].cause.id,
+            "sign_flipped"
+        );
+        assert_eq!(
+            found(Stage::VProj, |_, _, x| x * 3.0)[0].cause.id,
             "scale_factor"
         );
     }
@@ -285,13 +292,17 @@ mod tests {
     #[test]
     fn factors_per_token_and_per_channel_are_found() {
         let row = |t: usize, _: usize, x: f64| x * (1.0 - 1e-3 / (1.0 + t as f64));
-        assert_eq!(found(Stage::AttnNorm, row)[0].cause, "norm_eps");
+        assert_eq!(found(Stage::AttnNorm, row)[0].cause.id, "norm_eps");
         assert_eq!(
-            found(Stage::OProj, |t, _, x| x * (0.5 + t as f64))[0].cause,
+            found(Stage::OProj, |t, _, x| x * (0.5 + t as f64))[0]
+                .cause
+                .id,
             "row_scale"
         );
         assert_eq!(
-            found(Stage::OProj, |_, j, x| x * (1.0 + (j % 7) as f64))[0].cause,
+            found(Stage::OProj, |_, j, x| x * (1.0 + (j % 7) as f64))[0]
+                .cause
+                .id,
             "channel_scale"
         );
     }
@@ -312,7 +323,7 @@ mod tests {
             dumps.test(&Scale, 0, Stage::QRope)
         };
         assert_eq!(test(one), []);
-        assert_eq!(test(all)[0].cause, "scale_factor");
+        assert_eq!(test(all)[0].cause.id, "scale_factor");
     }
 
     #[test]

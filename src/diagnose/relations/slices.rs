@@ -1,11 +1,12 @@
 //! The difference stands in a part only: some tokens, heads, channels or batch rows. That says where, not why.
 
 use super::{Case, Relation, along};
+use crate::causes;
 use crate::compare::FILLING;
-use crate::diagnose::dot::Sums;
 use crate::diagnose::{Array, Side, Suspicion};
+use crate::math::Sums;
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Slices;
 
@@ -88,7 +89,7 @@ fn one_part(case: &Case<'_>, r: &Array, c: &Array) -> Option<Suspicion> {
         )];
         if best.as_ref().is_none_or(|(s, _)| share < *s) {
             let found = Suspicion {
-                cause: "slice_differs",
+                cause: causes::SLICE_DIFFERS,
                 key: case.key.clone(),
                 title,
                 before: size,
@@ -145,7 +146,7 @@ fn padding(case: &Case<'_>, r: &Array, c: &Array) -> Option<Suspicion> {
     let after = real(c).distance(&real(r));
     let n = mask.data.iter().filter(|m| **m == 0.0).count();
     case.suspect(
-        "pad_rows_differ",
+        causes::PAD_ROWS_DIFFER,
         format!("only the {n} padded tokens differ"),
         before,
         after,
@@ -178,7 +179,7 @@ fn masked_rows(case: &Case<'_>) -> Option<Suspicion> {
     let explained = nan.iter().filter(|&&t| masked(t)).count();
     let rest: f64 = 1.0 - explained as f64 / nan.len() as f64;
     case.suspect(
-        "nan_fully_masked_row",
+        causes::NAN_FULLY_MASKED_ROW,
         format!("{} fully masked rows are NaN in the candidate", nan.len()),
         1.0,
         rest,

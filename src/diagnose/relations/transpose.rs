@@ -4,6 +4,7 @@
 //! transpose. A bias is removed by subtracting the mean over tokens from X and Y first.
 
 use super::{Case, Relation, gram, undone};
+use crate::causes;
 use crate::diagnose::{Array, Suspicion};
 
 pub struct Transpose;
@@ -42,7 +43,7 @@ fn transposed(case: &Case<'_>) -> Option<Suspicion> {
     );
     let (before, after) = (c.distance(&r), c.distance(&flipped));
     case.suspect(
-        "weight_transposed",
+        causes::WEIGHT_TRANSPOSED,
         format!(
             "the weight at {} is used transposed in the candidate",
             case.key
@@ -89,7 +90,7 @@ mod tests {
             y(&flipped(&w, 32)),
         );
         let s = dumps.test(&Transpose, 0, Stage::QProj);
-        assert_eq!(s[0].cause, "weight_transposed");
+        assert_eq!(s[0].cause.id, "weight_transposed");
         assert!(s[0].before > 1.0 && s[0].after < 1e-6, "{s:?}");
         let other = Dumps::default().same(0, Stage::AttnNorm, &x).with(
             0,

@@ -6,10 +6,12 @@
 
 use super::noise::{COARSEST, noise_up_to};
 use super::{Case, Relation, gram, projection_input, undone};
+use crate::causes;
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::graph::known::*;
+use crate::math;
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Weights;
 
@@ -138,7 +140,13 @@ fn wrong_weight(case: &Case<'_>, facts: &Unrelated) -> Option<Suspicion> {
             case.unproved(facts.before),
         ),
     };
-    case.suspect("wrong_layer_weight", title, facts.before, after, evidence)
+    case.suspect(
+        causes::WRONG_LAYER_WEIGHT,
+        title,
+        facts.before,
+        after,
+        evidence,
+    )
 }
 
 /// A layer whose weight explains the candidate's output.
@@ -204,7 +212,7 @@ fn carried_over(x: &Array, x2: &Array, y2: &Array) -> Option<Array> {
         .chain(&mut across)
         .flatten()
         .for_each(|v| *v += constant);
-    let weights = gram::solve(gram::ridged(own, 1e-9), across)?;
+    let weights = math::solve(gram::ridged(own, 1e-9), across)?;
     let data = weights
         .iter()
         .flat_map(|a| {
@@ -276,7 +284,7 @@ fn too_coarse(case: &Case<'_>) -> Option<Suspicion> {
         format!("relative error of {name}: {}", short(largest)),
     ];
     case.suspect(
-        "weight_quantisation_error",
+        causes::WEIGHT_QUANTISATION_ERROR,
         format!(
             "the weight at {} is far coarser than its neighbours'",
             case.key
@@ -289,7 +297,7 @@ fn too_coarse(case: &Case<'_>) -> Option<Suspicion> {
 
 fn last_resort(case: &Case<'_>, facts: &Unrelated) -> Option<Suspicion> {
     (facts.cosine.abs() < 0.2 && (0.5..2.0).contains(&facts.rms)).then(|| Suspicion {
-        cause: "same_magnitude_unrelated",
+        cause: causes::SAME_MAGNITUDE_UNRELATED,
         key: case.key.clone(),
         title: "values of the same size without correlation: not a matter of scale".into(),
         before: facts.before,
@@ -311,7 +319,7 @@ mod tests {
             .same(0, AttnNorm, &x)
             .with(0, VProj, y(2), y(3));
         let found = dumps.test(&Weights, 0, VProj);
-        assert_eq!(found[0].cause, "wrong_layer_weight");
+        assert_eq!(found[0].cause.id, "wrong_layer_weight");
         assert!((found[0].after - 0.25 * found[0].before).abs() < 1e-5);
     }
 

@@ -2,10 +2,11 @@
 //! hold zeros or another row.
 
 use super::{Case, Relation, along, undone};
+use crate::causes;
 use crate::diagnose::laws::rope;
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::name::Stage;
-use crate::report::real::short;
+use crate::text::short;
 
 pub struct Zeros;
 
@@ -33,10 +34,10 @@ fn uniform(case: &Case<'_>, value: f64) -> Option<Suspicion> {
     let r = case.reference;
     let varied = r.data.iter().any(|x| *x != value);
     let (cause, title) = if value == 0.0 {
-        ("all_zeros", "the candidate is all zeros".to_owned())
+        (causes::ALL_ZEROS, "the candidate is all zeros".to_owned())
     } else {
         (
-            "constant",
+            causes::CONSTANT,
             format!("the candidate holds {} everywhere", short(value)),
         )
     };
@@ -109,7 +110,7 @@ fn tile_tail(case: &Case<'_>) -> Option<Suspicion> {
                 "keys from {start} on, the new tokens', are zeros in the candidate: their slots of the cache were not written"
             );
             let evidence = vec![undone("leaving out the new keys", before, after)];
-            return case.suspect("kv_cache_stale", title, before, after, evidence);
+            return case.suspect(causes::KV_CACHE_STALE, title, before, after, evidence);
         }
         // the largest tile that fits `start` times into the full part
         let tile = 1usize << start.trailing_zeros();
@@ -125,7 +126,9 @@ fn tile_tail(case: &Case<'_>) -> Option<Suspicion> {
             before,
             after,
         )];
-        if let Some(found) = case.suspect("tile_tail_unwritten", title, before, after, evidence) {
+        if let Some(found) =
+            case.suspect(causes::TILE_TAIL_UNWRITTEN, title, before, after, evidence)
+        {
             return Some(found);
         }
     }
@@ -169,7 +172,7 @@ fn batch_rows(case: &Case<'_>) -> Option<Suspicion> {
         format!("batch rows of the candidate, {}", what.join(", ")),
         undone("explaining the other rows so", before, after),
     ];
-    case.suspect("batch_offset", title, before, after, evidence)
+    case.suspect(causes::BATCH_OFFSET, title, before, after, evidence)
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@
 
 use super::{any_dtype, json, tensor};
 use crate::dump::{
-    Format, Hints, Opened, Payload, PrintedStats, ReadError, Remark, Rounded, Tensor, TensorInfo,
+    Format, Hints, Opened, Payload, PrintedStats, ReadError, Rounded, Tensor, TensorInfo,
 };
+use crate::note::Note;
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -154,16 +155,12 @@ impl Found<'_> {
             self.opened.consumed.push(self.path.to_path_buf());
         }
         if !self.checksums.is_empty() {
-            self.opened.notes.push(Remark {
-                id: "no_statistics",
-                message: format!(
+            self.opened.notes.push(Note::new("no_statistics", format!(
                     "{}: {} tensors have a checksum and no statistics, which tells nothing of a difference; dump them \
                      with summary_mode `statistics` or the task `tensor`",
                     self.path.display(),
                     self.checksums.len()
-                ),
-                tensors: self.checksums,
-            });
+                )).about(self.checksums));
         }
         self.opened
     }

@@ -4,9 +4,9 @@ use crate::dtype::DType;
 use crate::dump::formats::{stem, tensor};
 use crate::dump::read::{data_of, open_file};
 use crate::dump::{
-    DiskFile, Format, Guess, Hints, Opened, Payload, ReadError, ReadErrorKind, Remark, Tensor,
-    TensorInfo,
+    DiskFile, Format, Guess, Hints, Opened, Payload, ReadError, ReadErrorKind, Tensor, TensorInfo,
 };
+use crate::note::Note;
 use ndarray_npy::npy::header::{Header as NpyHeader, Layout};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -60,15 +60,17 @@ impl Format for Npy {
                 .map_err(|e| ReadError::io(path, e))?;
             if end == len || reader.read_exact(&mut magic).is_err() || magic != MAGIC {
                 if end < len {
-                    opened.notes.push(Remark {
-                        id: "trailing_bytes",
-                        message: format!(
-                            "{}: {} bytes follow the array and are not read",
-                            path.display(),
-                            len - end
-                        ),
-                        tensors: vec![stem(path)],
-                    });
+                    opened.notes.push(
+                        Note::new(
+                            "trailing_bytes",
+                            format!(
+                                "{}: {} bytes follow the array and are not read",
+                                path.display(),
+                                len - end
+                            ),
+                        )
+                        .about(vec![stem(path)]),
+                    );
                 }
                 break;
             }
@@ -313,10 +315,10 @@ pub fn descriptor_type(text: &str) -> Result<(DType, bool, Option<Guess>), Refus
 }
 
 /// The note about an array that holds no numbers.
-pub fn not_numeric(name: &str, fact: &str) -> Remark {
-    Remark {
-        id: "not_numeric",
-        message: format!("{name} holds no numbers ({fact}) and is left out"),
-        tensors: vec![name.to_string()],
-    }
+pub fn not_numeric(name: &str, fact: &str) -> Note {
+    Note::new(
+        "not_numeric",
+        format!("{name} holds no numbers ({fact}) and is left out"),
+    )
+    .about(vec![name.to_string()])
 }

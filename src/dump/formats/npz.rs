@@ -4,7 +4,8 @@ use super::archive::{self, Member};
 use super::npy::{Header, Refusal, not_numeric};
 use super::{stem, tensor, torch};
 use crate::dump::read::data_of;
-use crate::dump::{Format, Hints, Opened, ReadError, Remark};
+use crate::dump::{Format, Hints, Opened, ReadError};
+use crate::note::Note;
 use std::path::Path;
 
 /// `np.savez`, `np.savez_compressed`, or any zip archive of arrays.
@@ -45,16 +46,15 @@ impl Format for Npz {
                     format!("zip archive without an array (first member: {first})"),
                 ));
             }
-            opened.notes.push(Remark {
-                id: "other_members",
-                message: format!(
+            opened.notes.push(Note::new(
+                "other_members",
+                format!(
                     "{}: {} members are no arrays: {}",
                     path.display(),
                     others.len(),
                     others.join(", ")
                 ),
-                tensors: Vec::new(),
-            });
+            ));
         }
         // `np.savez(path, x)` names its only array so.
         if let [only] = &mut opened.tensors[..]

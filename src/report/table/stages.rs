@@ -1,9 +1,10 @@
 //! The stages in pipeline order: rows around the first divergence in full, runs of others in one line each.
 
 use super::{Page, wrap};
-use crate::report::real::{Real, short};
+use crate::report::Real;
 use crate::report::text::{self, agrees, shape_of};
 use crate::report::{Row, RowSide, SideStats, Status};
+use crate::text::short;
 use comfy_table::{
     Attribute, Cell, CellAlignment, Color, ContentArrangement, Table as Grid, presets,
 };

@@ -8,6 +8,7 @@ use super::replay::{Source, Target, Task};
 use super::search::{self, Fitted};
 use super::setting::Setting;
 use super::{From, task};
+use crate::causes::{self, Cause};
 use crate::diagnose::laws::rope::rotation::Rotation;
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::name::Stage;
@@ -29,21 +30,19 @@ impl Law for KvCache {
         ]
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
+    ) -> Option<Suspicion> {
         if super::rope::start(candidate) == 0 {
-            return Vec::new();
+            return None;
         }
         From::choices(output)
             .iter()
             .find_map(|&from| suspicion(reference, candidate, output, from, noise))
-            .into_iter()
-            .collect()
     }
 }
 
@@ -152,13 +151,13 @@ fn suspicion(
         ),
         _ => (ct.clone(), setting.clone()),
     };
-    let mut tried: Vec<(&'static str, String, f64)> = Vec::new();
+    let mut tried: Vec<(&'static Cause, String, f64)> = Vec::new();
     for held in Held::all(first) {
         let Some(task) = with_cache(&rotated, held, first) else {
             continue;
         };
         if let Some(after) = task.residual(&plain) {
-            tried.push(("kv_cache_stale", held.text(), after));
+            tried.push((causes::KV_CACHE_STALE, held.text(), after));
         }
     }
     if let (From::Raw, Some(rotation)) = (from, &setting.rotation) {
@@ -172,7 +171,7 @@ fn suspicion(
                     "the new token is at position {} in place of {first}",
                     first as i64 + shift
                 );
-                tried.push(("kv_cache_position", text, after));
+                tried.push((causes::KV_CACHE_POSITION, text, after));
             }
         }
     }
@@ -295,7 +294,7 @@ mod tests {
             ] {
                 let found = diagnose(&bad, output, missing);
                 assert_eq!(found.len(), 1, "{held:?} {output}");
-                assert_eq!(found[0].cause, "kv_cache_stale");
+                assert_eq!(found[0].cause.id, "kv_cache_stale");
                 assert!(found[0].title.contains(&held.text()), "{held:?} {found:?}");
                 assert!(confidence(found[0].before, found[0].after, 2e-6) > 0.9);
             }
@@ -310,7 +309,7 @@ mod tests {
         };
         let found = diagnose(&bad, Stage::AttnScores, &[Stage::QRope, Stage::KRope]);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].cause, "kv_cache_position");
+        assert_eq!(found[0].cause.id, "kv_cache_position");
         assert!(found[0].title.contains("position 9 in place of 8"));
     }
 

@@ -8,6 +8,7 @@ use super::replay::{Source, Target};
 use super::search;
 use super::setting::{Merge, Setting, Softmax, Values};
 use super::{Found, From};
+use crate::causes::{self, Cause};
 use crate::diagnose::laws::rope::permutation::Permutation;
 use crate::diagnose::laws::rope::rotation::{Rotation, figures};
 use crate::diagnose::{Site, Suspicion};
@@ -17,7 +18,7 @@ use crate::name::Stage;
 const GAIN: f64 = 0.4;
 
 struct Change {
-    cause: &'static str,
+    cause: &'static Cause,
     /// The candidate's setting with the reference's parameter.
     undone: Setting,
     fact: String,
@@ -137,7 +138,7 @@ fn changes(r: &Found, c: &Found) -> Vec<Change> {
     if rs.scale != cs.scale {
         let d = c.task.channels as f64;
         all.push(Change {
-            cause: "attention_scale",
+            cause: causes::ATTENTION_SCALE,
             undone: with(&|s| s.scale = rs.scale),
             fact: format!(
                 "fitted scale: reference {}, candidate {}; 1/√{d} = {}",
@@ -150,7 +151,7 @@ fn changes(r: &Found, c: &Found) -> Vec<Change> {
     if rs.cap != cs.cap {
         let cap = |s: &Setting| s.cap.map_or("none".into(), |c| figures(c, 3));
         all.push(Change {
-            cause: "attention_softcap_missing",
+            cause: causes::ATTENTION_SOFTCAP_MISSING,
             undone: with(&|s| {
                 s.cap = rs.cap;
                 s.scale = rs.scale;
@@ -167,7 +168,7 @@ fn changes(r: &Found, c: &Found) -> Vec<Change> {
     }
     if rs.kv_of != cs.kv_of && rs.kv_of.len() == cs.kv_of.len() {
         all.push(Change {
-            cause: "gqa_head_mapping",
+            cause: causes::GQA_HEAD_MAPPING,
             undone: with(&|s| s.kv_of = rs.kv_of.clone()),
             fact: format!(
                 "key/value head of each query head: reference {:?}, candidate {:?}",
@@ -179,9 +180,9 @@ fn changes(r: &Found, c: &Found) -> Vec<Change> {
         let queries = [rs.softmax, cs.softmax].contains(&Softmax::OverQueries);
         all.push(Change {
             cause: if queries {
-                "softmax_axis"
+                causes::SOFTMAX_AXIS
             } else {
-                "softmax_not_normalised"
+                causes::SOFTMAX_NOT_NORMALISED
             },
             undone: with(&|s| s.softmax = rs.softmax),
             fact: sums(c),
@@ -189,7 +190,7 @@ fn changes(r: &Found, c: &Found) -> Vec<Change> {
     }
     if rs.merge != cs.merge {
         all.push(Change {
-            cause: "head_merge_order",
+            cause: causes::HEAD_MERGE_ORDER,
             undone: with(&|s| s.merge = rs.merge),
             fact: "the candidate's context is the right one with its heads merged in another order"
                 .into(),
@@ -197,7 +198,7 @@ fn changes(r: &Found, c: &Found) -> Vec<Change> {
     }
     if rs.values != cs.values {
         all.push(Change {
-            cause: "kv_swapped",
+            cause: causes::KV_SWAPPED,
             undone: with(&|s| s.values = rs.values),
             fact: "the candidate's weights are applied to K in place of V".into(),
         });
@@ -296,20 +297,20 @@ fn rotation(r: &Found, c: &Found) -> Option<Change> {
         (Some(a), Some(b)) => {
             if a.pairing != b.pairing {
                 match order {
-                    Permutation::None => "rope_interleaved",
-                    _ => "qk_weight_permuted",
+                    Permutation::None => causes::ROPE_INTERLEAVED,
+                    _ => causes::QK_WEIGHT_PERMUTED,
                 }
             } else if a.rotated != b.rotated {
-                "rope_partial"
+                causes::ROPE_PARTIAL
             } else if a.backwards() != b.backwards() {
-                "rope_sign"
+                causes::ROPE_SIGN
             } else if a.series.map(|s| s.factor) != b.series.map(|s| s.factor) {
-                "rope_scaling_missing"
+                causes::ROPE_SCALING_MISSING
             } else {
-                "rope_theta"
+                causes::ROPE_THETA
             }
         }
-        _ => "rope_missing",
+        _ => causes::ROPE_MISSING,
     };
     Some(Change {
         cause,

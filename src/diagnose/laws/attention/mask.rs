@@ -1,7 +1,7 @@
 //! Which keys a query sees: read off scores or weights, and put into words.
 
-use crate::diagnose::{Array, Site};
-use crate::name::Stage;
+use crate::causes::{self, Cause};
+use crate::diagnose::Array;
 
 /// Scores below this are fillings of masked positions (−10⁴, −10⁹, the smallest number of the type, −∞).
 pub const HIDDEN: f64 = -5e3;
@@ -190,44 +190,21 @@ impl Sight {
     }
 }
 
-/// Whether two sides mask the same positions of their scores, however they fill them and however far the key axis is padded.
-pub fn masks_equivalent(reference: &Site<'_>, candidate: &Site<'_>) -> bool {
-    let stages = [Stage::AttnScores, Stage::AttnQk];
-    let sight = |site: &Site<'_>| {
-        stages
-            .iter()
-            .find_map(|s| Sight::of_scores(&site.dumped(*s)?, 0))
-    };
-    let (Some(r), Some(c)) = (sight(reference), sight(candidate)) else {
-        return false;
-    };
-    if (r.batch, r.queries) != (c.batch, c.queries) {
-        return false;
-    }
-    let keys = r.keys.min(c.keys);
-    let rows = (0..r.batch).flat_map(|b| (0..r.queries).map(move |q| (b, q)));
-    rows.filter(|&(b, q)| !(r.is_blank(b, q) || c.is_blank(b, q)))
-        .all(|(b, q)| {
-            let beyond = |s: &Sight| (keys..s.keys).any(|k| s.sees(b, q, k));
-            (0..keys).all(|k| r.sees(b, q, k) == c.sees(b, q, k)) && !beyond(&r) && !beyond(&c)
-        })
-}
-
 /// The cause that two different masks point to, and the fact in words.
-pub fn difference(r: &Mask, c: &Mask) -> Option<(&'static str, String)> {
+pub fn difference(r: &Mask, c: &Mask) -> Option<(&'static Cause, String)> {
     let fact = || format!("reference: {}; candidate: {}", r.text(), c.text());
     if r.causal != c.causal {
         let cause = match (r.causal, c.causal) {
-            (Some(a), Some(b)) if (a - b).abs() == 1 => "causal_mask_off_by_one",
-            _ => "causal_mask_missing",
+            (Some(a), Some(b)) if (a - b).abs() == 1 => causes::CAUSAL_MASK_OFF_BY_ONE,
+            _ => causes::CAUSAL_MASK_MISSING,
         };
         return Some((cause, fact()));
     }
     if r.window != c.window {
         let cause = if c.window.is_none() {
-            "sliding_window_ignored"
+            causes::SLIDING_WINDOW_IGNORED
         } else {
-            "sliding_window_wrong"
+            causes::SLIDING_WINDOW_WRONG
         };
         return Some((cause, fact()));
     }
@@ -235,13 +212,14 @@ pub fn difference(r: &Mask, c: &Mask) -> Option<(&'static str, String)> {
         let keys = a.len().min(b.len());
         a[..keys] != b[..keys]
     });
-    differ.then(|| ("padding_mask_ignored", fact()))
+    differ.then(|| (causes::PADDING_MASK_IGNORED, fact()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnose::laws::toy::Toy;
+    use crate::name::Stage;
 
     fn read(toy: &Toy) -> [Mask; 2] {
         let taps = toy.run();
@@ -311,7 +289,7 @@ mod tests {
         let with = |f: &dyn Fn(&mut Mask)| {
             let mut m = causal.clone();
             f(&mut m);
-            difference(&causal, &m).map(|d| d.0)
+            difference(&causal, &m).map(|d| d.0.id)
         };
         assert_eq!(with(&|_| {}), None);
         assert_eq!(with(&|m| m.causal = None), Some("causal_mask_missing"));

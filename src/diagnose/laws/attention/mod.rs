@@ -5,18 +5,15 @@
 //! et al., <https://arxiv.org/abs/2305.13245>).
 
 pub mod cache;
-pub mod context;
 mod difference;
 pub mod mask;
 pub mod padding;
 pub mod replay;
-pub mod scores;
 mod search;
 pub mod setting;
-pub mod softmax;
 
 use super::rope::rotation::Rotation;
-use super::{Fit, rope};
+use super::{Fit, Law, rope};
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::name::Stage;
 use mask::Sight;
@@ -139,60 +136,95 @@ pub(super) fn rotation(site: &Site<'_>) -> Option<Rotation> {
     })
 }
 
-fn lawful(site: &Site<'_>, output: Stage) -> Option<Fit> {
-    let found = own(site, output)?;
-    let s = &found.fitted.setting;
-    let mut parameters: Vec<(&'static str, serde_json::Value)> =
-        vec![("from", found.from.text().into())];
-    if found.from != From::Weights {
-        parameters.push(("scale", s.scale.into()));
-        parameters.push(("softcap", s.cap.into()));
-    }
-    if output != Stage::AttnScores && output != Stage::AttnQk || found.task.seen.is_some() {
-        parameters.push(("mask", s.mask.text().into()));
-    }
-    parameters.push(("kv_of_head", s.kv_of.clone().into()));
-    Some(Fit {
-        text: difference::described(&found, output),
-        parameters,
-        residual: found.fitted.residual,
-    })
+/// One step of attention, by what it leaves; what it is computed from lies as far before as something was dumped.
+pub struct Step {
+    id: &'static str,
+    outputs: &'static [Stage],
 }
 
-/// Fits both sides from the same inputs, the nearest ones for which both fits hold, and compares the fits.
-fn diagnose(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Vec<Suspicion> {
-    for &from in From::choices(output) {
-        let fits = tasks(reference, candidate, output, from)
-            .into_iter()
-            .find_map(|rt| Some((search::fit(&rt, None, noise)?, rt)));
-        let Some((rf, rt)) = fits else {
-            continue;
-        };
-        let own = tasks(candidate, reference, output, from);
-        let Some(ct) = own.into_iter().find(|ct| ct.channels == rt.channels) else {
-            continue;
-        };
-        let Some(cf) = search::fit(&ct, Some(&rf.setting), noise) else {
-            continue;
-        };
-        let r = Found {
-            task: rt,
-            fitted: rf,
-            from,
-        };
-        let c = Found {
-            task: ct,
-            fitted: cf,
-            from,
-        };
-        return difference::suspicions(candidate, output, &r, &c, noise);
+/// Scores from q_rope and k_rope (or q_proj and k_proj): scale, soft cap, mask, key/value head of each query head.
+pub const SCORES: Step = Step {
+    id: "attention_scores",
+    outputs: &[Stage::AttnQk, Stage::AttnScores],
+};
+
+/// Weights from the scores, or from Q and K: axis and division of the softmax, scale, mask.
+pub const SOFTMAX: Step = Step {
+    id: "softmax",
+    outputs: &[Stage::AttnWeights],
+};
+
+/// Context from weights and V: value head of each query head, order of merging, and all that lies before when less was dumped.
+pub const CONTEXT: Step = Step {
+    id: "attention_context",
+    outputs: &[Stage::AttnCtx],
+};
+
+impl Law for Step {
+    fn id(&self) -> &'static str {
+        self.id
     }
-    Vec::new()
+
+    fn outputs(&self) -> &'static [Stage] {
+        self.outputs
+    }
+
+    fn fit(&self, site: &Site<'_>, output: Stage) -> Option<Fit> {
+        let found = own(site, output)?;
+        let s = &found.fitted.setting;
+        let mut parameters: Vec<(&'static str, serde_json::Value)> =
+            vec![("from", found.from.text().into())];
+        if found.from != From::Weights {
+            parameters.push(("scale", s.scale.into()));
+            parameters.push(("softcap", s.cap.into()));
+        }
+        if output != Stage::AttnScores && output != Stage::AttnQk || found.task.seen.is_some() {
+            parameters.push(("mask", s.mask.text().into()));
+        }
+        parameters.push(("kv_of_head", s.kv_of.clone().into()));
+        Some(Fit {
+            text: difference::described(&found, output),
+            parameters,
+            residual: found.fitted.residual,
+        })
+    }
+
+    /// Fits both sides from the same inputs, the nearest ones for which both fits hold, and compares the fits.
+    fn diagnose(
+        &self,
+        reference: &Site<'_>,
+        candidate: &Site<'_>,
+        output: Stage,
+        noise: f64,
+    ) -> Vec<Suspicion> {
+        for &from in From::choices(output) {
+            let fits = tasks(reference, candidate, output, from)
+                .into_iter()
+                .find_map(|rt| Some((search::fit(&rt, None, noise)?, rt)));
+            let Some((rf, rt)) = fits else {
+                continue;
+            };
+            let own = tasks(candidate, reference, output, from);
+            let Some(ct) = own.into_iter().find(|ct| ct.channels == rt.channels) else {
+                continue;
+            };
+            let Some(cf) = search::fit(&ct, Some(&rf.setting), noise) else {
+                continue;
+            };
+            let r = Found {
+                task: rt,
+                fitted: rf,
+                from,
+            };
+            let c = Found {
+                task: ct,
+                fitted: cf,
+                from,
+            };
+            return difference::suspicions(candidate, output, &r, &c, noise);
+        }
+        Vec::new()
+    }
 }
 
 /// The candidate's attention under the reference's parameters, for other Q, K and V than its own.

@@ -5,6 +5,7 @@
 
 use super::super::Law;
 use super::mask::Sight;
+use crate::causes;
 use crate::diagnose::{Array, Side, Site, Suspicion};
 use crate::name::Stage;
 
@@ -61,97 +62,86 @@ impl Law for PaddedRows {
         ]
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
-        suspicion(reference, candidate, output, noise)
-            .into_iter()
-            .collect()
-    }
-}
-
-fn suspicion(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
-    let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
-    if r.shape != c.shape {
-        return None;
-    }
-    let token = token_of(output, &r)?;
-    let padded = idle(reference, output, &r)?;
-    let is_idle = |at: usize| {
-        let (b, t) = token(at);
-        let idle = |t: usize| {
-            padded
-                .get(b)
-                .and_then(|row| row.get(t))
-                .copied()
-                .unwrap_or(false)
+    ) -> Option<Suspicion> {
+        let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
+        if r.shape != c.shape {
+            return None;
+        }
+        let token = token_of(output, &r)?;
+        let padded = idle(reference, output, &r)?;
+        let is_idle = |at: usize| {
+            let (b, t) = token(at);
+            let idle = |t: usize| {
+                padded
+                    .get(b)
+                    .and_then(|row| row.get(t))
+                    .copied()
+                    .unwrap_or(false)
+            };
+            // a product with a padded key is masked later
+            let key = at % r.width();
+            idle(t) || output == Stage::AttnQk && idle(key)
         };
-        // a product with a padded key is masked later
-        let key = at % r.width();
-        idle(t) || output == Stage::AttnQk && idle(key)
-    };
-    if !(0..r.data.len()).any(is_idle) {
-        return None;
-    }
-    let nan: Vec<usize> = (0..c.data.len())
-        .filter(|&i| c.data[i].is_nan() && !r.data[i].is_nan())
-        .collect();
-    let (mut inside, mut outside, mut norm) = (0.0, 0.0, 0.0);
-    for i in 0..r.data.len() {
-        let (x, y) = (r.data[i], c.data[i]);
-        if x.is_finite() && y.is_finite() {
-            let d = (x - y) * (x - y);
-            if is_idle(i) {
-                inside += d;
-            } else {
-                outside += d;
-                norm += x * x;
+        if !(0..r.data.len()).any(is_idle) {
+            return None;
+        }
+        let nan: Vec<usize> = (0..c.data.len())
+            .filter(|&i| c.data[i].is_nan() && !r.data[i].is_nan())
+            .collect();
+        let (mut inside, mut outside, mut norm) = (0.0, 0.0, 0.0);
+        for i in 0..r.data.len() {
+            let (x, y) = (r.data[i], c.data[i]);
+            if x.is_finite() && y.is_finite() {
+                let d = (x - y) * (x - y);
+                if is_idle(i) {
+                    inside += d;
+                } else {
+                    outside += d;
+                    norm += x * x;
+                }
             }
         }
-    }
-    if norm == 0.0 {
-        return None;
-    }
-    let (before, after) = (((inside + outside) / norm).sqrt(), (outside / norm).sqrt());
-    let rows = (0..padded.len())
-        .filter(|&b| padded[b].iter().any(|p| *p))
-        .count();
-    let key = candidate.key(output);
-    if !nan.is_empty() {
-        return nan.iter().all(|&i| is_idle(i)).then(|| Suspicion {
-            cause: "nan_fully_masked_row",
+        if norm == 0.0 {
+            return None;
+        }
+        let (before, after) = (((inside + outside) / norm).sqrt(), (outside / norm).sqrt());
+        let rows = (0..padded.len())
+            .filter(|&b| padded[b].iter().any(|p| *p))
+            .count();
+        let key = candidate.key(output);
+        if !nan.is_empty() {
+            return nan.iter().all(|&i| is_idle(i)).then(|| Suspicion {
+                cause: causes::NAN_FULLY_MASKED_ROW,
+                key,
+                title: "rows in which every key is masked are NaN in the candidate".into(),
+                before: f64::INFINITY,
+                after,
+                evidence: vec![
+                    format!(
+                        "{} values are NaN, all of them in rows of padding or of queries that see no key",
+                        nan.len()
+                    ),
+                    format!("relative error over all other rows: {after:.2e}"),
+                ],
+            });
+        }
+        (before > noise && after < 0.1 * before).then(|| Suspicion {
+            cause: causes::PAD_ROWS_DIFFER,
             key,
-            title: "rows in which every key is masked are NaN in the candidate".into(),
-            before: f64::INFINITY,
+            title: "only rows of padding differ, which nothing looks at".into(),
+            before,
             after,
-            evidence: vec![
-                format!(
-                    "{} values are NaN, all of them in rows of padding or of queries that see no key",
-                    nan.len()
-                ),
-                format!("relative error over all other rows: {after:.2e}"),
-            ],
-        });
+            evidence: vec![format!(
+                "relative error with the rows of padding: {before:.2e}, without them: {after:.2e} ({rows} batch rows have padding)"
+            )],
+        })
     }
-    (before > noise && after < 0.1 * before).then(|| Suspicion {
-        cause: "pad_rows_differ",
-        key,
-        title: "only rows of padding differ, which nothing looks at".into(),
-        before,
-        after,
-        evidence: vec![format!(
-            "relative error with the rows of padding: {before:.2e}, without them: {after:.2e} ({rows} batch rows have padding)"
-        )],
-    })
 }
 
 /// Tells batch row and token (query) of an element.
@@ -224,7 +214,7 @@ mod tests {
         for output in [Stage::AttnWeights, Stage::AttnCtx] {
             let found = diagnose(&PaddedRows, &finite, &infinite, output);
             assert_eq!(found.len(), 1);
-            assert_eq!(found[0].cause, "nan_fully_masked_row");
+            assert_eq!(found[0].cause.id, "nan_fully_masked_row");
             assert_eq!(diagnose(&PaddedRows, &finite, &finite, output), []);
         }
         // a diagonal that hides the query itself is another fault
@@ -251,7 +241,7 @@ mod tests {
             Stage::AttnCtx,
         );
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].cause, "pad_rows_differ");
+        assert_eq!(found[0].cause.id, "pad_rows_differ");
     }
 
     #[test]
@@ -262,12 +252,12 @@ mod tests {
         };
         let found = diagnose(&Rope, &padded(-1e9), &shifted, Stage::QRope);
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].cause, "pad_rows_differ");
+        assert_eq!(found[0].cause.id, "pad_rows_differ");
         let wrong = Toy {
             offset: vec![0, -3],
             ..padded(-1e9)
         };
         let found = diagnose(&Rope, &padded(-1e9), &wrong, Stage::QRope);
-        assert_eq!(found[0].cause, "rope_position_offset");
+        assert_eq!(found[0].cause.id, "rope_position_offset");
     }
 }

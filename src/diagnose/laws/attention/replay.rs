@@ -3,8 +3,8 @@
 use super::mask::{HIDDEN, Mask};
 use super::setting::{Merge, Setting, Softmax, Values};
 use crate::diagnose::Array;
-use crate::diagnose::dot::dot;
 use crate::diagnose::laws::rope::rotation::Rotation;
+use crate::math::dot;
 
 /// Where the scores come from.
 #[derive(Clone, Debug)]

@@ -4,6 +4,7 @@ use super::mask::{HIDDEN, Mask};
 use super::replay::{Source, Target, Task, shaped};
 use super::setting::{Merge, Setting, Softmax, Values};
 use crate::diagnose::laws::rope::rotation::{Pairing, Rotation, Series};
+use crate::math::least;
 
 /// Parameters and the relative error they leave.
 #[derive(Clone, Debug)]
@@ -463,26 +464,6 @@ fn refine(task: &Task, mut f: Fitted, good: f64) -> Fitted {
         }
     }
     f
-}
-
-/// The place of the least value within `reach` of `around`, by golden sections.
-fn least(f: impl Fn(f64) -> f64, around: f64, reach: f64) -> f64 {
-    let share = (5f64.sqrt() - 1.0) / 2.0;
-    let (mut a, mut b) = (around - reach, around + reach);
-    let (mut c, mut d) = (b - share * (b - a), a + share * (b - a));
-    let (mut fc, mut fd) = (f(c), f(d));
-    for _ in 0..36 {
-        if fc < fd {
-            (b, d, fd) = (d, c, fc);
-            c = b - share * (b - a);
-            fc = f(c);
-        } else {
-            (a, c, fc) = (c, d, fd);
-            d = a + share * (b - a);
-            fd = f(d);
-        }
-    }
-    (a + b) / 2.0
 }
 
 /// Scores as they would be at one place, for masks that are judged by their effect on the weights.

@@ -17,7 +17,7 @@ fn diagnose_at(
     scene(&pairs, |scene| {
         let site = |side| scene.site(side, &key(None, output));
         let (r, c) = (site(Side::Reference), site(Side::Candidate));
-        let laws: [&dyn Law; 3] = [&scores::Scores, &softmax::Softmax, &context::Context];
+        let laws: [&dyn Law; 3] = [&SCORES, &SOFTMAX, &CONTEXT];
         laws.iter()
             .filter(|l| l.outputs().contains(&output))
             .flat_map(|l| l.diagnose(&r, &c, output, noise))
@@ -30,7 +30,7 @@ fn causes(output: Stage, missing: &[Stage], candidate: &Toy) -> Vec<&'static str
     for s in &found {
         assert!(confidence(s.before, s.after, 2e-6) > 0.9, "{s:?}");
     }
-    found.into_iter().map(|s| s.cause).collect()
+    found.into_iter().map(|s| s.cause.id).collect()
 }
 
 const NONE: &[Stage] = &[];
@@ -197,7 +197,7 @@ fn faults_of_the_context_are_found() {
         ..Toy::default()
     };
     let found = diagnose_at(Stage::AttnCtx, NONE, &plain, &swapped, 2e-6);
-    assert_eq!(found[0].cause, "kv_swapped");
+    assert_eq!(found[0].cause.id, "kv_swapped");
 }
 
 #[test]
@@ -226,15 +226,15 @@ fn the_fit_of_one_side_is_put_into_words() {
         let site = scene.site(Side::Reference, &key(None, Stage::AttnCtx));
         let text = |law: &dyn Law, stage| law.fit(&site, stage).unwrap().text;
         assert_eq!(
-            text(&scores::Scores, Stage::AttnScores),
+            text(&SCORES, Stage::AttnScores),
             "Q·Kᵀ × 0.25, causal, key/value heads repeated"
         );
         assert_eq!(
-            text(&softmax::Softmax, Stage::AttnWeights),
+            text(&SOFTMAX, Stage::AttnWeights),
             "softmax(attn_scores), causal"
         );
         assert_eq!(
-            text(&context::Context, Stage::AttnCtx),
+            text(&CONTEXT, Stage::AttnCtx),
             "weights · V, key/value heads repeated"
         );
     });

@@ -1,7 +1,7 @@
 //! Token ids read off a tied output head: logits = final_norm · Eᵀ, so the column of id v is final_norm · E[v].
 
-use crate::diagnose::dot::dot;
 use crate::diagnose::{Array, Site};
+use crate::math::dot;
 use crate::name::Stage;
 
 /// The final norm and the logits of one side.

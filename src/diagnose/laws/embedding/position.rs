@@ -1,10 +1,12 @@
 //! The row of a learned position table that a decode step reads.
 
-use super::super::trial::{Trial, short};
+use super::super::trial::Trial;
 use super::Rows;
+use crate::causes;
 use crate::diagnose::laws::rope::start;
 use crate::diagnose::{Site, Suspicion};
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// Every row of the candidate's step is the reference's row of another position, all of them off by the same number.
 ///
@@ -55,7 +57,7 @@ pub fn in_a_decode_step(
         .min_by(|a, b| a.1.total_cmp(&b.1).then(a.0.abs().cmp(&b.0.abs())))?;
     let trial = Trial { before, after };
     trial.convinces(noise).then(|| Suspicion {
-        cause: "kv_cache_position",
+        cause: causes::KV_CACHE_POSITION,
         key,
         title: format!(
             "the candidate's new token is at position {} in place of {first}",
@@ -67,7 +69,7 @@ pub fn in_a_decode_step(
             format!("the reference's row of that position: {}", trial.text()),
             format!(
                 "the rows of the two positions are {} apart in the reference",
-                short(before)
+                rough(before)
             ),
         ],
     })

@@ -2,20 +2,23 @@
 
 use super::super::norm::fit::{Norm, Rows as NormRows};
 use super::super::norm::source::broadcast_sum;
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::table::Rows;
+use crate::causes::{self, Cause};
 use crate::diagnose::{Array, Site, Suspicion};
+use crate::math::distance;
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// A sum fitted to the reference has to explain it at least this well.
 const FITS: f64 = 0.1;
 const PARTS: [Stage; 3] = [Stage::TokEmbed, Stage::PosEmbed, Stage::TypeEmbed];
 
 /// Which of token, position and segment rows are added, and what it means when the others are not.
-const SUMS: [([bool; 3], &str); 3] = [
-    ([true, false, true], "position_embedding_missing"),
-    ([true, true, false], "token_type_embedding_missing"),
-    ([true, false, false], "position_embedding_missing"),
+const SUMS: [([bool; 3], &Cause); 3] = [
+    ([true, false, true], causes::POSITION_EMBEDDING_MISSING),
+    ([true, true, false], causes::TOKEN_TYPE_EMBEDDING_MISSING),
+    ([true, false, false], causes::POSITION_EMBEDDING_MISSING),
 ];
 
 fn add(parts: &[Option<Array>; 3], which: [bool; 3]) -> Option<Array> {
@@ -133,9 +136,9 @@ pub fn scale(
     let hidden = y_r.width();
     let rounded = (ratio - 1.0).abs() < 1.0 / 256.0;
     let cause = if rounded {
-        "embedding_scale_rounded"
+        causes::EMBEDDING_SCALE_ROUNDED
     } else {
-        "embedding_scale_missing"
+        causes::EMBEDDING_SCALE_MISSING
     };
     let title = match (m_r == 1.0, rounded) {
         (_, true) => format!(
@@ -143,14 +146,14 @@ pub fn scale(
         ),
         (true, _) => format!(
             "the candidate's embedding is {} times the reference's{}",
-            short(ratio),
+            rough(ratio),
             named(ratio, hidden)
         ),
         (false, _) => format!(
             "reference: tok_embed · {}{}; candidate: · {}{}",
-            short(m_r),
+            rough(m_r),
             named(m_r, hidden),
-            short(m_c),
+            rough(m_c),
             named(m_c, hidden)
         ),
     };
@@ -257,7 +260,7 @@ pub fn by_place(r: &Rows, c: &Rows, key: &Key, noise: f64) -> Vec<Suspicion> {
     };
     let constant = left(&[(0..n).collect()]);
     push(
-        "token_type_embedding_missing",
+        causes::TOKEN_TYPE_EMBEDDING_MISSING,
         "one constant row is added on one side only: the segment row",
         "the difference is one row for all tokens",
         constant,
@@ -268,13 +271,13 @@ pub fn by_place(r: &Rows, c: &Rows, key: &Key, noise: f64) -> Vec<Suspicion> {
             .collect();
         let by_position = left(&places);
         push(
-            "position_offset",
+            causes::POSITION_OFFSET,
             "the difference depends on the position alone: other position rows",
             "the difference is one row for each position",
             by_position,
         );
         push(
-            "position_embedding_missing",
+            causes::POSITION_EMBEDDING_MISSING,
             "the difference depends on the position alone: position rows of one side only",
             "the difference is one row for each position",
             by_position,

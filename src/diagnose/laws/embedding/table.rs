@@ -1,7 +1,7 @@
 //! Rows of a lookup: one per token.
 
-use super::super::trial::distance;
 use crate::diagnose::Array;
+use crate::math::{Sums, distance};
 
 /// `[batch, token]` rows of a lookup.
 #[derive(Clone, Debug)]
@@ -58,23 +58,9 @@ impl Rows {
 
     /// ‖aᵢ − bⱼ‖ / ‖bⱼ‖ over all pairs (i, j) together.
     pub fn distance(&self, other: &Rows, pairs: &[(usize, usize)]) -> f64 {
-        let (mut diff, mut norm) = (0.0, 0.0);
-        for &(i, j) in pairs {
-            for (a, b) in self
-                .row(i)
-                .iter()
-                .zip(other.row(j))
-                .filter(|(a, b)| a.is_finite() && b.is_finite())
-            {
-                diff += (a - b) * (a - b);
-                norm += b * b;
-            }
-        }
-        if norm > 0.0 {
-            (diff / norm).sqrt()
-        } else {
-            1.0
-        }
+        let rows = pairs.iter();
+        let places = rows.flat_map(|&(i, j)| self.row(i).iter().zip(other.row(j)));
+        places.collect::<Sums>().distance().unwrap_or(1.0)
     }
 
     /// The distance of row i to the same row of the other side.

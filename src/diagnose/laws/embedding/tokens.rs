@@ -1,10 +1,12 @@
 //! Which rows of the table were read: rows of other ids, rows of other places, some rows of a table in another order.
 
-use super::super::trial::{Trial, short};
+use super::super::trial::Trial;
 use super::head::Head;
 use super::table::{Rows, cosine};
+use crate::causes::{self, Cause};
 use crate::diagnose::{Site, Suspicion};
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// Rows further apart than this are rows of different tokens.
 const UNRELATED: f64 = 0.3;
@@ -27,7 +29,7 @@ impl Lookup<'_> {
 
     fn suspicion(
         &self,
-        cause: &'static str,
+        cause: &'static Cause,
         title: String,
         trial: Trial,
         evidence: Vec<String>,
@@ -43,7 +45,7 @@ impl Lookup<'_> {
     }
 
     /// Candidate row t = reference row t + k.
-    pub fn shift(&self, cause: &'static str) -> Option<Suspicion> {
+    pub fn shift(&self, cause: &'static Cause) -> Option<Suspicion> {
         let (r, c) = (self.reference, self.candidate);
         let most = (r.tokens / 2).min(64) as i64;
         let trials = (-most..=most).filter(|k| *k != 0).filter_map(|k| {
@@ -61,7 +63,7 @@ impl Lookup<'_> {
                 .then(a.0.abs().cmp(&b.0.abs()))
         })?;
         trial.convinces(self.noise).then(|| {
-            let what = if cause == "position_offset" {
+            let what = if cause == causes::POSITION_OFFSET {
                 "positions"
             } else {
                 "tokens"
@@ -130,7 +132,7 @@ impl Lookup<'_> {
         ));
         trial
             .convinces(self.noise)
-            .then(|| self.suspicion("token_id_offset", title, trial, evidence))
+            .then(|| self.suspicion(causes::TOKEN_ID_OFFSET, title, trial, evidence))
     }
 
     fn offset_by_head(&self, n: usize, head: &Head, before: f64) -> Option<Suspicion> {
@@ -155,7 +157,7 @@ impl Lookup<'_> {
                 by.abs(),
                 trial.text()
             );
-            self.suspicion("token_id_offset", format!("the candidate looks up id {} {}", sign(by), by.abs()), trial, vec![evidence])
+            self.suspicion(causes::TOKEN_ID_OFFSET, format!("the candidate looks up id {} {}", sign(by), by.abs()), trial, vec![evidence])
         })
     }
 
@@ -180,14 +182,19 @@ impl Lookup<'_> {
             .count();
         let after = before * (0.5 - 0.25 * repeated as f64 / n as f64);
         let evidence = vec![
-            format!("all {n} rows differ, with the same magnitude (rms ratio {})", short(rms(c) / rms(r))),
+            format!("all {n} rows differ, with the same magnitude (rms ratio {})", rough(rms(c) / rms(r))),
             match repeated {
                 0 => "no token repeats, and no row is another token's: which ids were read cannot be shown".into(),
                 _ => format!("the {repeated} rows of repeated tokens are equal among each other on both sides: rows of a table"),
             },
         ];
         let title = "the candidate looks up other rows of the table: shifted ids, or a table in another order".into();
-        Some(self.suspicion("token_id_offset", title, Trial { before, after }, evidence))
+        Some(self.suspicion(
+            causes::TOKEN_ID_OFFSET,
+            title,
+            Trial { before, after },
+            evidence,
+        ))
     }
 
     /// Some tokens have rows of other tokens, all others are right.
@@ -245,7 +252,7 @@ impl Lookup<'_> {
             "{} of {n} tokens read wrong rows of the table, all others are right",
             apart.len()
         );
-        Some(self.suspicion("embedding_wrong_rows", title, trial, evidence))
+        Some(self.suspicion(causes::EMBEDDING_WRONG_ROWS, title, trial, evidence))
     }
 }
 
@@ -291,7 +298,7 @@ pub fn ids(reference: &Site<'_>, candidate: &Site<'_>) -> Vec<Suspicion> {
             if by < 0.0 { "−" } else { "+" },
             by.abs()
         );
-        out.push(("token_id_offset", title, constant));
+        out.push((causes::TOKEN_ID_OFFSET, title, constant));
     }
     let most = (r.tokens / 2).min(64) as i64;
     let shifts = (-most..=most).filter(|k| *k != 0).map(|k| {
@@ -314,9 +321,9 @@ pub fn ids(reference: &Site<'_>, candidate: &Site<'_>) -> Vec<Suspicion> {
             sign(k),
             k.abs()
         );
-        out.push(("sequence_shift", title, trial));
+        out.push((causes::SEQUENCE_SHIFT, title, trial));
     }
-    let suspicion = |(cause, title, trial): (&'static str, String, Trial)| Suspicion {
+    let suspicion = |(cause, title, trial): (&'static Cause, String, Trial)| Suspicion {
         cause,
         key: key.clone(),
         title,
@@ -324,8 +331,8 @@ pub fn ids(reference: &Site<'_>, candidate: &Site<'_>) -> Vec<Suspicion> {
         after: trial.after,
         evidence: vec![format!(
             "share of ids that differ: {} → {}",
-            short(trial.before),
-            short(trial.after)
+            rough(trial.before),
+            rough(trial.after)
         )],
     };
     out.into_iter().map(suspicion).collect()

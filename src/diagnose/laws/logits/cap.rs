@@ -3,10 +3,13 @@
 //! The rows of the tokens in the input are known, so z is, and error that was inherited does not count.
 
 use super::super::embedding::Head;
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::{Finding, TOKENS, embedding, minimum};
+use crate::causes;
 use crate::diagnose::{Array, Site};
+use crate::math::distance;
 use crate::name::Stage;
+use crate::text::rough;
 
 /// What a law may leave of its own side's logits.
 const FITS: f64 = 0.02;
@@ -76,14 +79,14 @@ pub fn missing(reference: &Site<'_>, candidate: &Site<'_>) -> Option<Finding> {
         after: c.plain(),
     };
     (fits && trial.after < FITS).then(|| Finding {
-        cause: "logit_softcap_missing",
+        cause: causes::LOGIT_SOFTCAP_MISSING,
         title: format!(
             "the reference's logits are capped at {} by tanh, the candidate's are not",
-            short(cap)
+            rough(cap)
         ),
         what: format!(
             "final_norm times known embedding rows, without the cap at {}, against the candidate's logits",
-            short(cap)
+            rough(cap)
         ),
         trial,
     })

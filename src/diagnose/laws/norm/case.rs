@@ -1,12 +1,15 @@
 //! One norm on both sides: the reference's fitted, the candidate's held against it.
 
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::fit::{Form, Kind, Norm, Rows};
 use super::hypotheses::{self, Hypothesis};
 use super::source::inputs;
 use super::{FITS, best, heads, left, may_be_plain, width};
+use crate::causes;
 use crate::diagnose::{Array, Site, Suspicion};
+use crate::math::distance;
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// The reference's norm and the candidate's rows.
 pub struct Case {
@@ -114,8 +117,8 @@ impl Case {
             if heads::is_per_head(output) {
                 let (x, y) = &self.whole;
                 found.extend(heads::wrong_axis(norm, x, y, before));
-                for h in found.iter_mut().filter(|h| h.cause == "norm_missing") {
-                    h.cause = "qk_norm_missing";
+                for h in found.iter_mut().filter(|h| h.cause == causes::NORM_MISSING) {
+                    h.cause = causes::QK_NORM_MISSING;
                 }
             }
             if !found.iter().any(|h| h.trial.convinces(noise)) {
@@ -156,14 +159,14 @@ impl Hypothesis {
                 "reference fits {} over {} rows with relative error {}",
                 norm.text(),
                 rows.len(),
-                short(r)
+                rough(r)
             ));
         }
         if let Some(own) = own {
             evidence.push(format!(
                 "candidate fits {} with relative error {}",
                 own.text(),
-                short(left(own))
+                rough(left(own))
             ));
         }
         let Trial { before, after } = self.trial;

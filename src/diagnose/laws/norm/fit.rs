@@ -4,8 +4,8 @@
 //! (LayerNorm, <https://arxiv.org/abs/1607.06450>). For a given ε, γ and β of each channel are linear in what is known; what
 //! ε is left shows in the factor between rows of small and of large rms.
 
-use super::super::trial::short;
 use crate::diagnose::Array;
+use crate::text::rough;
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -154,10 +154,10 @@ impl Epsilon {
     /// `1e-6`, `1e-8 or less`, `about 3e-6`.
     pub fn text(self) -> String {
         match self {
-            e if e.low == 0.0 && e.high > 0.0 => format!("{} or less", short(e.high)),
+            e if e.low == 0.0 && e.high > 0.0 => format!("{} or less", rough(e.high)),
             e if e.low == 0.0 => "0".into(),
-            e if e.low < e.high => format!("about {}", short(e.value)),
-            e => short(e.value),
+            e if e.low < e.high => format!("about {}", rough(e.value)),
+            e => rough(e.value),
         }
     }
 }

@@ -1,12 +1,15 @@
 //! Norms of queries and keys: each head by itself with weights of one head (Qwen3, Gemma 3), or all heads of a token together
 //! (OLMo 2).
 
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::fit::{Norm, Rows};
 use super::hypotheses::Hypothesis;
+use crate::causes;
 use crate::diagnose::head_norm::{FirstToken, SAME, undumped};
 use crate::diagnose::{Array, Site, Suspicion};
+use crate::math::distance;
 use crate::name::Stage;
+use crate::text::rough;
 
 pub fn is_per_head(output: Stage) -> bool {
     matches!(output, Stage::QNorm | Stage::KNorm)
@@ -55,7 +58,7 @@ pub fn wrong_axis(norm: &Norm, x: &Array, y: &Array, before: f64) -> Vec<Hypothe
             }
         };
         out.push(Hypothesis {
-            cause: "qk_norm_wrong_axis",
+            cause: causes::QK_NORM_WRONG_AXIS,
             title: format!(
                 "reference: {} {}; candidate: {}",
                 norm.form.kind.name(),
@@ -98,7 +101,7 @@ pub fn skipped(
     };
     let healthy = distance(&lengths(&reference.dumped(rotated)?), &should);
     (trial.convinces(noise.max(healthy))).then(|| Suspicion {
-        cause: "qk_norm_missing",
+        cause: causes::QK_NORM_MISSING,
         key: candidate.key(rotated),
         title: format!(
             "the candidate rotates the raw projection: it has no {normed}, the reference has"
@@ -112,7 +115,7 @@ pub fn skipped(
             ),
             format!(
                 "the reference's lengths are those of its {normed} (relative error {})",
-                short(healthy)
+                rough(healthy)
             ),
         ],
     })
@@ -138,14 +141,14 @@ pub fn unseen(
     let by_token = || {
         Some((
             trial(c.left_by_token(&weight))?,
-            "qk_norm_wrong_axis",
+            causes::QK_NORM_WRONG_AXIS,
             "norms all heads of a token together",
         ))
     };
     let by_head = || {
         Some((
             trial(c.left_by_head(&c.weight()?))?,
-            "norm_wrong_weight",
+            causes::NORM_WRONG_WEIGHT,
             "norms the heads with other weights",
         ))
     };

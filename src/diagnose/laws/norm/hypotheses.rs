@@ -1,14 +1,17 @@
 //! What can be wrong with a norm: each hypothesis predicts the candidate's output from the reference's weights.
 
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::fit::{Form, Kind, Norm, Rows};
 use super::source::inputs;
+use crate::causes::{self, Cause};
 use crate::diagnose::Site;
+use crate::math::distance;
 use crate::name::{Key, Stage};
+use crate::text::rough;
 
 /// One prediction and what it leaves.
 pub struct Hypothesis {
-    pub cause: &'static str,
+    pub cause: &'static Cause,
     pub title: String,
     /// What was predicted, in a few words.
     pub what: String,
@@ -28,7 +31,7 @@ pub fn all(norm: &Norm, rows: &Rows, before: f64) -> Vec<Hypothesis> {
 }
 
 fn hypothesis(
-    cause: &'static str,
+    cause: &'static Cause,
     rows: &Rows,
     before: f64,
     predicted: &[f64],
@@ -64,14 +67,14 @@ fn eps(norm: &Norm, rows: &Rows, before: f64) -> Hypothesis {
         other.eps.text()
     );
     hypothesis(
-        "norm_eps",
+        causes::NORM_EPS,
         rows,
         before,
         &predicted,
         title,
         &format!(
             "the reference's weights with eps {}",
-            short(other.eps.value)
+            rough(other.eps.value)
         ),
     )
 }
@@ -79,8 +82,8 @@ fn eps(norm: &Norm, rows: &Rows, before: f64) -> Hypothesis {
 /// The same weights in the other kind of norm.
 fn kind(norm: &Norm, rows: &Rows, before: f64) -> Hypothesis {
     let (cause, kind) = match norm.form.kind {
-        Kind::Rms => ("layernorm_instead_of_rmsnorm", Kind::Layer),
-        Kind::Layer => ("rmsnorm_instead_of_layernorm", Kind::Rms),
+        Kind::Rms => (causes::LAYERNORM_INSTEAD_OF_RMSNORM, Kind::Layer),
+        Kind::Layer => (causes::RMSNORM_INSTEAD_OF_LAYERNORM, Kind::Rms),
     };
     let other = Norm {
         form: Form {
@@ -123,7 +126,7 @@ fn twice(norm: &Norm, rows: &Rows, before: f64) -> Hypothesis {
     let again = norm.apply(&norm.apply(&rows.x));
     let title = format!("the candidate applies the {} twice", norm.form.kind.name());
     hypothesis(
-        "norm_applied_twice",
+        causes::NORM_APPLIED_TWICE,
         rows,
         before,
         &again,
@@ -147,7 +150,7 @@ fn missing(norm: &Norm, rows: &Rows, before: f64) -> Vec<Hypothesis> {
         .collect();
     vec![
         hypothesis(
-            "norm_missing",
+            causes::NORM_MISSING,
             rows,
             before,
             &rows.x,
@@ -155,7 +158,7 @@ fn missing(norm: &Norm, rows: &Rows, before: f64) -> Vec<Hypothesis> {
             "the input itself",
         ),
         hypothesis(
-            "norm_missing",
+            causes::NORM_MISSING,
             rows,
             before,
             &weighted,
@@ -186,16 +189,16 @@ fn weights(norm: &Norm, rows: &Rows, before: f64) -> Vec<Hypothesis> {
     let name = norm.form.kind.name();
     let mut tried = vec![
         (
-            "norm_weight_missing",
+            causes::NORM_WEIGHT_MISSING,
             changed(ones.clone(), norm.beta.clone()),
             format!(
                 "reference: {name} with a weight (mean {}); candidate: without, its weight is 1 in every channel",
-                short(mean)
+                rough(mean)
             ),
             "weight 1",
         ),
         (
-            "norm_plus_one_missing",
+            causes::NORM_PLUS_ONE_MISSING,
             changed(shifted(-1.0), norm.beta.clone()),
             format!(
                 "the candidate's weights of the {name} are the reference's less 1: γ is applied where 1 + γ is meant"
@@ -203,7 +206,7 @@ fn weights(norm: &Norm, rows: &Rows, before: f64) -> Vec<Hypothesis> {
             "weights less 1",
         ),
         (
-            "norm_plus_one_extra",
+            causes::NORM_PLUS_ONE_EXTRA,
             changed(shifted(1.0), norm.beta.clone()),
             format!(
                 "the candidate's weights of the {name} are the reference's plus 1: 1 + γ is applied where γ is meant"
@@ -213,13 +216,13 @@ fn weights(norm: &Norm, rows: &Rows, before: f64) -> Vec<Hypothesis> {
     ];
     if norm.form.bias {
         tried.push((
-            "norm_weight_missing",
+            causes::NORM_WEIGHT_MISSING,
             changed(ones, zeros.clone()),
             format!("reference: {name} with weight and bias; candidate: with neither"),
             "weight 1, no bias",
         ));
         tried.push((
-            "norm_bias_missing",
+            causes::NORM_BIAS_MISSING,
             changed(norm.gamma.clone(), zeros),
             format!("reference: {name} with a bias; candidate: without"),
             "the reference's weights without the bias",
@@ -294,7 +297,7 @@ pub fn other_weights(
     if let Some((key, after)) = best.filter(|(_, after)| *after < 0.3 * before) {
         let title = format!("the candidate's {name} has the weights of {key}");
         return vec![Hypothesis {
-            cause: "norm_wrong_weight",
+            cause: causes::NORM_WRONG_WEIGHT,
             title,
             what: format!("the reference's weights of {key}"),
             trial: Trial { before, after },
@@ -304,10 +307,10 @@ pub fn other_weights(
     let fitted = own.and_then(|own| Some((own, own.residual?)));
     fitted
         .map(|(own, after)| Hypothesis {
-            cause: "norm_wrong_weight",
+            cause: causes::NORM_WRONG_WEIGHT,
             title: format!(
                 "the candidate's {name} obeys the law with other weights, of no other norm in the dump (relative difference {})",
-                short(distance(&own.gamma, &norm.gamma))
+                rough(distance(&own.gamma, &norm.gamma))
             ),
             what: "weights fitted on the candidate".into(),
             trial: Trial { before, after },

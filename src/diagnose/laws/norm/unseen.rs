@@ -4,10 +4,13 @@
 //! is the norm of the reference's. Another weight is a factor per channel, and the weight itself is known by an identity that
 //! needs no input: a normalised row divided by its weight has a mean square of 1.
 
-use super::super::trial::{Trial, distance, short};
+use super::super::trial::Trial;
 use super::fit::{Norm, Rows};
+use crate::causes::{self, Cause};
 use crate::diagnose::{Array, Site, Suspicion};
+use crate::math::distance;
 use crate::name::Stage;
+use crate::text::rough;
 
 /// Fewest rows from which a weight per channel may be concluded.
 const ROWS: usize = 4;
@@ -56,7 +59,7 @@ pub fn suspicions(
     }]
 }
 
-type Found = (&'static str, String, f64);
+type Found = (&'static Cause, String, f64);
 
 fn missing(r: &Array, c: &Array) -> Option<Found> {
     let norm = Norm::best(&Rows::new(c, r, r.width())?)?;
@@ -65,7 +68,7 @@ fn missing(r: &Array, c: &Array) -> Option<Found> {
         "the candidate skips the norm: the reference's output is the {} of the candidate's",
         norm.form.kind.name()
     );
-    Some(("norm_missing", title, left))
+    Some((causes::NORM_MISSING, title, left))
 }
 
 fn twice(r: &Array, c: &Array) -> Option<Found> {
@@ -75,7 +78,7 @@ fn twice(r: &Array, c: &Array) -> Option<Found> {
         "the candidate applies the {} twice: its output is the norm of the reference's",
         norm.form.kind.name()
     );
-    Some(("norm_applied_twice", title, left))
+    Some((causes::NORM_APPLIED_TWICE, title, left))
 }
 
 /// One factor per channel, and what it says of the two weights.
@@ -103,22 +106,22 @@ fn weight(r: &Array, c: &Array) -> Option<Found> {
     let bare = vec![1.0; width];
     if unit(c, &bare) {
         let title = "the candidate's norm has a weight of 1 in every channel: its rows have a mean square of 1".into();
-        return Some(("norm_weight_missing", title, left));
+        return Some((causes::NORM_WEIGHT_MISSING, title, left));
     }
     if unit(r, &bare) {
         let title =
             "only the candidate's norm has a weight: the reference's rows have a mean square of 1"
                 .into();
-        return Some(("norm_weight_missing", title, left));
+        return Some((causes::NORM_WEIGHT_MISSING, title, left));
     }
     // weights that differ by exactly 1 are known from their ratio: γ = ±1/(s − 1)
     let inverse: Vec<f64> = factors.iter().map(|s| 1.0 / (s - 1.0)).collect();
     if unit(r, &inverse) {
         let smaller = factors.iter().filter(|s| **s < 1.0).count();
         let (cause, text) = if 2 * smaller > width {
-            ("norm_plus_one_missing", "smaller")
+            (causes::NORM_PLUS_ONE_MISSING, "smaller")
         } else {
-            ("norm_plus_one_extra", "larger")
+            (causes::NORM_PLUS_ONE_EXTRA, "larger")
         };
         let title =
             format!("the candidate's weight is {text} by 1 than the reference's in every channel");
@@ -131,11 +134,15 @@ fn weight(r: &Array, c: &Array) -> Option<Found> {
         });
     let title = format!(
         "the candidate's norm has another weight: {} to {} times the reference's, by channel",
-        short(low),
-        short(high)
+        rough(low),
+        rough(high)
     );
     let before = c.distance(r);
-    Some(("norm_wrong_weight", title, left.max(ELIMINATED * before)))
+    Some((
+        causes::NORM_WRONG_WEIGHT,
+        title,
+        left.max(ELIMINATED * before),
+    ))
 }
 
 /// Whether rows divided by `gamma` have a mean square of 1 (LayerNorm: of their deviations), as far as epsilon lets them.
@@ -187,7 +194,7 @@ mod tests {
                 2e-6,
             )
             .iter()
-            .map(|s| s.cause)
+            .map(|s| s.cause.id)
             .collect()
         })
     }

@@ -5,6 +5,7 @@
 
 use super::rotation::{Rotation, figures};
 use super::{Found, permutation::Permutation, start};
+use crate::causes::{self, Cause};
 use crate::diagnose::laws::attention::padding::padding;
 use crate::diagnose::{Side, Site, Suspicion};
 use crate::name::Stage;
@@ -13,7 +14,7 @@ use crate::name::Stage;
 const GAIN: f64 = 0.4;
 
 struct Change {
-    cause: &'static str,
+    cause: &'static Cause,
     /// The candidate's rotation with the reference's parameter.
     undone: Rotation,
     fact: String,
@@ -37,14 +38,14 @@ pub(super) fn suspicions(
         (false, true) => {
             if let Some(undone) = meant(rr, order, &c.fitted.rotation) {
                 changes.push(Change {
-                    cause: "rope_missing",
+                    cause: causes::ROPE_MISSING,
                     undone,
                     fact: format!("{what} leaves the candidate's RoPE as it entered"),
                 });
             }
         }
         (true, false) => changes.push(Change {
-            cause: "rope_missing",
+            cause: causes::ROPE_MISSING,
             undone: Rotation::identity(cr.positions.len()),
             fact: format!("only the candidate rotates {what}"),
         }),
@@ -144,9 +145,9 @@ fn changes_of(
     if pairing != Some(cr.pairing) {
         // channels re-ordered while the pairing stayed: the weights are at fault, not the rotation
         let cause = if order != Permutation::None && rr.pairing == cr.pairing {
-            "qk_weight_permuted"
+            causes::QK_WEIGHT_PERMUTED
         } else {
-            "rope_interleaved"
+            causes::ROPE_INTERLEAVED
         };
         let other = match pairing {
             Some(p) => p,
@@ -168,7 +169,7 @@ fn changes_of(
     }
     if rr.rotated != cr.rotated {
         changes.push(Change {
-            cause: "rope_partial",
+            cause: causes::ROPE_PARTIAL,
             undone: Rotation {
                 rotated: rr.rotated,
                 frequencies: rr.frequencies.clone(),
@@ -189,7 +190,7 @@ fn changes_of(
         let counted = padding_counted(reference, rr, cr);
         changes.push(Change {
             cause: if counted {
-                "pad_rows_differ"
+                causes::PAD_ROWS_DIFFER
             } else {
                 position_cause(reference, candidate, output)
             },
@@ -232,12 +233,14 @@ fn padding_counted(reference: &Site<'_>, r: &Rotation, c: &Rotation) -> bool {
 }
 
 /// A decode step whose earlier steps had the right positions is the cache's fault.
-fn position_cause(reference: &Site<'_>, candidate: &Site<'_>, output: Stage) -> &'static str {
+fn position_cause(reference: &Site<'_>, candidate: &Site<'_>, output: Stage) -> &'static Cause {
     let earlier = |s: &Site<'_>| super::earlier(s, output).map(|r| r.positions);
     match (earlier(reference), earlier(candidate)) {
-        (Some(a), Some(b)) if a == b => "kv_cache_position",
-        _ if reference.step.is_some_and(|s| s > 0) && start(reference) > 0 => "kv_cache_position",
-        _ => "rope_position_offset",
+        (Some(a), Some(b)) if a == b => causes::KV_CACHE_POSITION,
+        _ if reference.step.is_some_and(|s| s > 0) && start(reference) > 0 => {
+            causes::KV_CACHE_POSITION
+        }
+        _ => causes::ROPE_POSITION_OFFSET,
     }
 }
 
@@ -280,12 +283,12 @@ fn frequencies(c: &Found, rr: &Rotation) -> Option<Change> {
     let opposite = rr.backwards() != cr.backwards();
     let choices = [
         (
-            "rope_sign",
+            causes::ROPE_SIGN,
             scaled(&|_, w| -w),
             "the candidate turns the other way".to_string(),
         ),
         (
-            "rope_theta",
+            causes::ROPE_THETA,
             scaled(&|i, w| w * (slope * 2.0 * i as f64 / n).exp()),
             match (rr.series, cr.series) {
                 (Some(a), Some(b)) => format!(
@@ -300,7 +303,7 @@ fn frequencies(c: &Found, rr: &Rotation) -> Option<Change> {
             },
         ),
         (
-            "rope_scaling_missing",
+            causes::ROPE_SCALING_MISSING,
             scaled(&|_, w| w * factor),
             format!(
                 "every angle of the candidate is {} times the reference's",
@@ -308,14 +311,14 @@ fn frequencies(c: &Found, rr: &Rotation) -> Option<Change> {
             ),
         ),
         (
-            "rope_scaling_missing",
+            causes::ROPE_SCALING_MISSING,
             cr.clone(),
             range_of_ratios(&log_ratios),
         ),
     ];
     let scored: Vec<_> = choices
         .into_iter()
-        .filter(|(cause, ..)| opposite == (*cause == "rope_sign"))
+        .filter(|(cause, ..)| opposite == (*cause == causes::ROPE_SIGN))
         .filter_map(|(cause, rotation, fact)| Some((cause, rotation.residual(&c.x, &c.y)?, fact)))
         .collect();
     let least = scored.iter().map(|s| s.1).fold(f64::INFINITY, f64::min);
@@ -349,7 +352,7 @@ fn layout(
     let after = c.y.distance(&order.apply(&r.y)?);
     let what = if output == Stage::QRope { "Q" } else { "K" };
     (before > noise && after < 0.1 * before).then(|| Suspicion {
-        cause: "layout_permuted",
+        cause: causes::LAYOUT_PERMUTED,
         key: candidate.key(output),
         title: format!(
             "{what} after RoPE is the same in another order of channels: {}",

@@ -6,6 +6,7 @@
 use super::Law;
 use super::permutation::Permutation;
 use super::rotation::{Pairing, Rotation};
+use crate::causes;
 use crate::diagnose::laws::attention;
 use crate::diagnose::{Site, Suspicion};
 use crate::name::Stage;
@@ -27,71 +28,60 @@ impl Law for HeadOrder {
         &[Stage::QProj, Stage::KProj, Stage::QNorm, Stage::KNorm]
     }
 
-    fn diagnose(
+    fn suspect(
         &self,
         reference: &Site<'_>,
         candidate: &Site<'_>,
         output: Stage,
         noise: f64,
-    ) -> Vec<Suspicion> {
-        suspicion(reference, candidate, output, noise)
-            .into_iter()
-            .collect()
-    }
-}
-
-fn suspicion(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
-    let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
-    if r.shape.len() != 4 || r.shape != c.shape {
-        return None;
-    }
-    let (order, after) = Permutation::between(&r, &c, SAME)?;
-    let before = c.distance(&r);
-    if order == Permutation::None || before <= noise {
-        return None;
-    }
-    let (harmless, why) = match (turned(reference, output), turned(candidate, output)) {
-        (Some(a), Some(b)) => (
-            order.of_pairing(a) == Some(b),
-            format!("RoPE: reference {}, candidate {}", a.name(), b.name()),
-        ),
-        _ => agreement(reference, candidate)?,
-    };
-    let what = if matches!(output, Stage::QProj | Stage::QNorm) {
-        "Q"
-    } else {
-        "K"
-    };
-    Some(Suspicion {
-        cause: if harmless {
-            "layout_permuted"
-        } else {
-            "qk_weight_permuted"
-        },
-        key: candidate.key(output),
-        title: format!(
-            "channels of the candidate's {what} are in another order: {}{}",
-            order.text(),
-            if harmless {
-                "; RoPE turns the pairs that belong to it, so nothing is wrong"
-            } else {
-                ", but RoPE does not turn the pairs that belong to it"
-            }
-        ),
-        before,
-        after,
-        evidence: vec![
-            format!(
-                "the reference's channels re-ordered: relative error {before:.2e} → {after:.2e}"
+    ) -> Option<Suspicion> {
+        let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
+        if r.shape.len() != 4 || r.shape != c.shape {
+            return None;
+        }
+        let (order, after) = Permutation::between(&r, &c, SAME)?;
+        let before = c.distance(&r);
+        if order == Permutation::None || before <= noise {
+            return None;
+        }
+        let (harmless, why) = match (turned(reference, output), turned(candidate, output)) {
+            (Some(a), Some(b)) => (
+                order.of_pairing(a) == Some(b),
+                format!("RoPE: reference {}, candidate {}", a.name(), b.name()),
             ),
-            why,
-        ],
-    })
+            _ => agreement(reference, candidate)?,
+        };
+        let what = if matches!(output, Stage::QProj | Stage::QNorm) {
+            "Q"
+        } else {
+            "K"
+        };
+        Some(Suspicion {
+            cause: if harmless {
+                causes::LAYOUT_PERMUTED
+            } else {
+                causes::QK_WEIGHT_PERMUTED
+            },
+            key: candidate.key(output),
+            title: format!(
+                "channels of the candidate's {what} are in another order: {}{}",
+                order.text(),
+                if harmless {
+                    "; RoPE turns the pairs that belong to it, so nothing is wrong"
+                } else {
+                    ", but RoPE does not turn the pairs that belong to it"
+                }
+            ),
+            before,
+            after,
+            evidence: vec![
+                format!(
+                    "the reference's channels re-ordered: relative error {before:.2e} → {after:.2e}"
+                ),
+                why,
+            ],
+        })
+    }
 }
 
 /// The pairs that a side's RoPE turns.

@@ -21,7 +21,7 @@ fn causes(reference: &Toy, candidate: &Toy) -> Vec<&'static str> {
     for s in &found {
         assert!(confidence(s.before, s.after, 2e-6) > 0.9, "{s:?}");
     }
-    found.into_iter().map(|s| s.cause).collect()
+    found.into_iter().map(|s| s.cause.id).collect()
 }
 
 fn theta(theta: f64) -> Series {
@@ -137,7 +137,7 @@ fn a_slightly_wrong_base_shows_through_bf16() {
         ..Toy::default()
     };
     let found = diagnose(&Toy::default(), &candidate, 0.0156);
-    assert_eq!(found[0].cause, "rope_theta");
+    assert_eq!(found[0].cause.id, "rope_theta");
     assert!(
         found[0].evidence[0].contains("candidate 14"),
         "{:?}",
@@ -185,7 +185,7 @@ fn an_input_that_was_not_dumped_is_borrowed() {
             2e-6,
         );
         assert_eq!(found.len(), 1);
-        assert_eq!(found[0].cause, "rope_theta");
+        assert_eq!(found[0].cause.id, "rope_theta");
     });
 }
 
@@ -212,7 +212,7 @@ fn a_decode_step_at_the_wrong_position_is_the_caches_fault() {
             2e-6,
         );
         assert_eq!(found.len(), 1, "{found:?}");
-        assert_eq!(found[0].cause, "kv_cache_position");
+        assert_eq!(found[0].cause.id, "kv_cache_position");
     });
 }
 
@@ -249,7 +249,7 @@ fn the_order_of_channels_is_judged_by_what_rope_turns() {
                 let (r, c) = (site(Side::Reference), site(Side::Candidate));
                 let found = order::HeadOrder.diagnose(&r, &c, Stage::QProj, 2e-6);
                 assert_eq!(found.len(), 1);
-                assert_eq!(found[0].cause, cause, "{missing:?}");
+                assert_eq!(found[0].cause.id, cause, "{missing:?}");
             });
         }
     }

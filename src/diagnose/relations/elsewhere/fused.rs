@@ -5,6 +5,7 @@
 
 use super::super::matching::columns;
 use super::super::{Case, features, undone};
+use crate::causes::{self, Cause};
 use crate::diagnose::{Array, Side, Suspicion};
 use crate::graph::known::*;
 use crate::name::Stage;
@@ -109,27 +110,43 @@ fn cut(case: &Case<'_>) -> Option<Vec<Suspicion>> {
     if parts.len() == 3 && (fused || out.is_empty()) {
         let title =
             "the fused q/k/v projection is cut in another order in the candidate".to_owned();
-        let order = case.suspect("fused_qkv_order", title, before, found.error, evidence);
+        let order = case.suspect(
+            causes::FUSED_QKV_ORDER,
+            title,
+            before,
+            found.error,
+            evidence,
+        );
         // with a fused projection in the dump that is the sharper name
         out.splice(0..0, order);
     } else if out.is_empty() && !alone {
         let title =
             "the fused gate/up projection is cut in another order in the candidate".to_owned();
-        out.extend(case.suspect("gate_up_swapped", title, before, found.error, evidence));
+        out.extend(case.suspect(
+            causes::GATE_UP_SWAPPED,
+            title,
+            before,
+            found.error,
+            evidence,
+        ));
     }
     Some(out)
 }
 
 /// Two parts that changed places as a whole; the way back is checked where it was dumped.
-fn exchanged(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static str, &'static str)> {
+fn exchanged(
+    case: &Case<'_>,
+    stage: Stage,
+    other: Stage,
+) -> Option<(&'static Cause, &'static str)> {
     let back = super::crossed(case, other, stage);
     if back.is_some_and(|e| e > 0.05 + 4.0 * case.noise) {
         return None;
     }
     match (stage.min(other), stage.max(other)) {
-        (QProj, KProj) => Some(("qk_swapped", "queries and keys")),
-        (KProj, VProj) => Some(("kv_swapped", "keys and values")),
-        (GateProj, UpProj) => Some(("gate_up_swapped", "gate and up")),
+        (QProj, KProj) => Some((causes::QK_SWAPPED, "queries and keys")),
+        (KProj, VProj) => Some((causes::KV_SWAPPED, "keys and values")),
+        (GateProj, UpProj) => Some((causes::GATE_UP_SWAPPED, "gate and up")),
         _ => None,
     }
 }

@@ -1,12 +1,13 @@
 //! What it means that a tensor is found in another place.
 
 use super::{Case, Match, crossed};
+use crate::causes::{self, Cause};
 use crate::diagnose::Side;
 use crate::graph::known::*;
 use crate::name::{Key, Stage};
 
 /// The cause and its title; `None` where the equality is another hypothesis' business.
-pub fn of(case: &Case<'_>, m: &Match) -> Option<(&'static str, String)> {
+pub fn of(case: &Case<'_>, m: &Match) -> Option<(&'static Cause, String)> {
     let (stage, other) = (case.stage()?, m.key.stage?);
     let here = m.key.layer == case.key.layer || !stage.is_per_layer() || !other.is_per_layer();
     let own = m.side == Side::Candidate;
@@ -24,16 +25,16 @@ pub fn of(case: &Case<'_>, m: &Match) -> Option<(&'static str, String)> {
                 "the dump holds what {} became later: it was overwritten before it was saved",
                 m.key
             );
-            return Some(("dump_aliased", title));
+            return Some((causes::DUMP_ALIASED, title));
         }
         if here && adjacent(stage, other) {
             return Some((
-                "dump_point",
+                causes::DUMP_POINT,
                 format!("the candidate saved {other} where the reference saved {stage}"),
             ));
         }
         return Some((
-            "duplicate_dump",
+            causes::DUPLICATE_DUMP,
             format!("the candidate's {} was dumped under this name", m.key),
         ));
     }
@@ -48,11 +49,11 @@ pub fn of(case: &Case<'_>, m: &Match) -> Option<(&'static str, String)> {
         let title = format!(
             "the candidate's {stage} is its own {other}: the operation between them wrote nothing"
         );
-        return Some(("buffer_aliased", title));
+        return Some((causes::BUFFER_ALIASED, title));
     }
     Some(if place(&m.key) < place(case.key) {
         (
-            "stale_buffer",
+            causes::STALE_BUFFER,
             format!(
                 "the candidate's buffer still holds {}: nothing was written to it here",
                 m.key
@@ -60,7 +61,7 @@ pub fn of(case: &Case<'_>, m: &Match) -> Option<(&'static str, String)> {
         )
     } else {
         (
-            "buffer_aliased",
+            causes::BUFFER_ALIASED,
             format!(
                 "the candidate's buffer holds {}, which is computed later: they share memory",
                 m.key
@@ -74,19 +75,19 @@ fn other_layer(
     stage: Stage,
     m: &Match,
     heals: bool,
-) -> Option<(&'static str, String)> {
+) -> Option<(&'static Cause, String)> {
     if m.key.step != case.key.step {
         // rows of a table are the same whenever they are read: another step's row is another position's
         if matches!(stage, PosEmbed | PositionIds) {
             let title = format!("the candidate is at the position of {}", m.key);
-            return Some(("kv_cache_position", title));
+            return Some((causes::KV_CACHE_POSITION, title));
         }
         let title = format!("the candidate holds the tensor of another step, {}", m.key);
         return Some((
             if heals {
-                "duplicate_dump"
+                causes::DUPLICATE_DUMP
             } else {
-                "stale_buffer"
+                causes::STALE_BUFFER
             },
             title,
         ));
@@ -97,15 +98,15 @@ fn other_layer(
     );
     Some(match (heals, m.side) {
         (true, _) => (
-            "duplicate_dump",
+            causes::DUPLICATE_DUMP,
             format!("the candidate dumped {} under this name", m.key),
         ),
         (false, Side::Candidate) => (
-            "stale_buffer",
+            causes::STALE_BUFFER,
             format!("the candidate's buffer still holds {}", m.key),
         ),
         (false, Side::Reference) if weighted => (
-            "wrong_layer_weight",
+            causes::WRONG_LAYER_WEIGHT,
             format!("the candidate computes what the reference has at {}", m.key),
         ),
         (false, Side::Reference) => return None,
@@ -113,14 +114,14 @@ fn other_layer(
 }
 
 /// Two stages of one layer that changed places.
-fn exchanged(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static str, String)> {
+fn exchanged(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static Cause, String)> {
     let pair = |a: Stage, b: Stage| (stage == a && other == b) || (stage == b && other == a);
     let (cause, what) = if pair(GateProj, UpProj) {
-        ("gate_up_swapped", "gate and up are exchanged")
+        (causes::GATE_UP_SWAPPED, "gate and up are exchanged")
     } else if pair(QProj, KProj) || pair(QNorm, KNorm) || pair(QRope, KRope) {
-        ("qk_swapped", "queries and keys are exchanged")
+        (causes::QK_SWAPPED, "queries and keys are exchanged")
     } else if pair(KProj, VProj) {
-        ("kv_swapped", "keys and values are exchanged")
+        (causes::KV_SWAPPED, "keys and values are exchanged")
     } else {
         return None;
     };
@@ -131,18 +132,18 @@ fn exchanged(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static st
 }
 
 /// The operation between the two stages was left out.
-fn skipped(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static str, String)> {
+fn skipped(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static Cause, String)> {
     let cause = match (stage, other) {
         (AttnNorm | MlpNorm | FinalNorm | AttnPostNorm | MlpPostNorm | AttnOutNorm, o)
             if source(stage).contains(&o) =>
         {
-            "norm_missing"
+            causes::NORM_MISSING
         }
-        (QNorm, QProj) | (KNorm, KProj) => "qk_norm_missing",
-        (QRope, QNorm | QProj) | (KRope, KNorm | KProj) => "rope_missing",
-        (Act, GateProj | UpProj) => "activation_missing",
+        (QNorm, QProj) | (KNorm, KProj) => causes::QK_NORM_MISSING,
+        (QRope, QNorm | QProj) | (KRope, KNorm | KProj) => causes::ROPE_MISSING,
+        (Act, GateProj | UpProj) => causes::ACTIVATION_MISSING,
         (AttnResidual, OProj | AttnPostNorm) | (MlpResidual | Output, DownProj | MlpPostNorm) => {
-            "residual_missing"
+            causes::RESIDUAL_MISSING
         }
         (Embed | EmbedSum, TokEmbed)
             if case
@@ -150,7 +151,7 @@ fn skipped(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static str,
                 .find(&case.site(Side::Reference).key(PosEmbed))
                 .is_some() =>
         {
-            "position_embedding_missing"
+            causes::POSITION_EMBEDDING_MISSING
         }
         _ => return None,
     };

@@ -9,9 +9,9 @@ use super::tensor;
 use crate::dtype::DType;
 use crate::dump::read::data_of;
 use crate::dump::{
-    DiskFile, Format, Hints, Opened, Payload, Printed, ReadError, Remark, Stream, Tensor,
-    TensorInfo,
+    DiskFile, Format, Hints, Opened, Payload, Printed, ReadError, Stream, Tensor, TensorInfo,
 };
+use crate::note::Note;
 use blocks::Block;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -88,15 +88,17 @@ impl Format for Gguf {
             }
         }
         for (block, names) in quantised {
-            opened.notes.push(Remark {
-                id: "dequantised",
-                message: format!(
-                    "{}: {} tensors are stored as {block} and compared dequantised",
-                    path.display(),
-                    names.len()
-                ),
-                tensors: names,
-            });
+            opened.notes.push(
+                Note::new(
+                    "dequantised",
+                    format!(
+                        "{}: {} tensors are stored as {block} and compared dequantised",
+                        path.display(),
+                        names.len()
+                    ),
+                )
+                .about(names),
+            );
         }
         Ok(opened)
     }

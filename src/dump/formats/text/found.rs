@@ -4,7 +4,8 @@ use super::super::tensor;
 use super::digits::Precision;
 use super::nest::Fault;
 use crate::dtype::DType;
-use crate::dump::{Opened, Partial, Payload, Printed, PrintedStats, ReadError, Remark, TensorInfo};
+use crate::dump::{Opened, Partial, Payload, Printed, PrintedStats, ReadError, TensorInfo};
+use crate::note::Note;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -40,7 +41,7 @@ impl Entry {
 pub struct Found {
     pub entries: Vec<Entry>,
     pub unreadable: Vec<ReadError>,
-    pub notes: Vec<Remark>,
+    pub notes: Vec<Note>,
 }
 
 impl Found {

@@ -12,7 +12,8 @@ use super::source::{Encoding, LineReader, reader};
 use super::summary::{statistics, summary};
 use super::unread::Unread;
 use crate::dtype::DType;
-use crate::dump::{Format, Hints, Opened, Printed, PrintedStats, ReadError, Remark};
+use crate::dump::{Format, Hints, Opened, Printed, PrintedStats, ReadError};
+use crate::note::Note;
 use prints::Pending;
 use std::collections::HashMap;
 use std::path::Path;
@@ -269,30 +270,22 @@ impl<'a> Reader<'a> {
     }
 
     fn note_cut(&mut self, name: &str) {
-        self.found.notes.push(Remark {
-            id: "log_cut_off",
-            message: format!(
+        self.found.notes.push(Note::new("log_cut_off", format!(
                 "{} at line {}: the print of {name} is cut off; what stands before the cut is compared",
                 self.path.display(),
                 self.number
-            ),
-            tensors: vec![name.to_owned()],
-        });
+            )).about(vec![name.to_owned()]));
     }
 
     fn note_parts(&mut self) {
         if self.parts.is_empty() {
             return;
         }
-        self.found.notes.push(Remark {
-            id: "part_without_place",
-            message: format!(
+        self.found.notes.push(Note::new("part_without_place", format!(
                 "{}: only some values of {} are printed, and no shape to place them; they are compared as a tensor of their own",
                 self.path.display(),
                 self.parts[0]
-            ),
-            tensors: std::mem::take(&mut self.parts),
-        });
+            )).about(std::mem::take(&mut self.parts)));
     }
 
     fn summary(&mut self, s: super::summary::Summary) {

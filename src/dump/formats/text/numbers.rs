@@ -9,9 +9,8 @@ use super::libtorch;
 use super::preamble::{Preamble, names_several};
 use super::source::{self, Encoding, is_separator, lines};
 use crate::dtype::DType;
-use crate::dump::{
-    Format, Guess, Hints, Opened, Payload, Printed, ReadError, Remark, Tensor, TensorInfo,
-};
+use crate::dump::{Format, Guess, Hints, Opened, Payload, Printed, ReadError, Tensor, TensorInfo};
+use crate::note::Note;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -310,7 +309,7 @@ impl File<'_> {
         mut values: Values,
         guessed: bool,
         precision: Precision,
-        notes: Vec<Remark>,
+        notes: Vec<Note>,
     ) -> Result<Opened, ReadError> {
         let info = info(self.path, values.dtype, values.shape.clone())?;
         let stats = &self.preamble.header.stats;

@@ -1,7 +1,7 @@
 //! Lines of a log that seem to hold values and that no reader took.
 
 use super::number::whole;
-use crate::dump::Remark;
+use crate::note::Note;
 use std::path::Path;
 
 /// So many numbers behind each other are values, where one of them has a fraction.
@@ -25,17 +25,16 @@ impl Unread {
         self.first.get_or_insert_with(|| (number, shown(line)));
     }
 
-    pub fn note(&self, path: &Path) -> Option<Remark> {
+    pub fn note(&self, path: &Path) -> Option<Note> {
         let (number, text) = self.first.as_ref()?;
-        Some(Remark {
-            id: "lines_not_read",
-            message: format!(
+        Some(Note::new(
+            "lines_not_read",
+            format!(
                 "{}: lines with numbers that no tensor was read from: {}, the first is line {number}: `{text}`",
                 path.display(),
                 self.lines
             ),
-            tensors: vec![],
-        })
+        ))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::arrays::Array;
 use super::pickle::{Machine, Node, Ref};
 use super::rebuild::Tensor;
-use crate::dump::Remark;
+use crate::note::Note;
 
 /// Deeper nesting than any dump has.
 const MAX_DEPTH: usize = 64;
@@ -24,7 +24,7 @@ pub enum Elements<'a> {
 pub struct Found<'a> {
     /// A tensor of a kind that is not read gives the reason.
     pub tensors: Vec<(String, Result<Elements<'a>, String>)>,
-    pub note: Option<Remark>,
+    pub note: Option<Note>,
 }
 
 /// Names are keys joined by dots; a tensor without keys takes `stem`, the name of the file.
@@ -65,11 +65,8 @@ pub fn walk<'a>(machine: &'a Machine<'_>, root: Ref, stem: &str) -> Found<'a> {
     }
     Found {
         tensors: walker.found,
-        note: (!facts.is_empty()).then(|| Remark {
-            id: "other_members",
-            message: format!("{stem}: {}", facts.join("; ")),
-            tensors: Vec::new(),
-        }),
+        note: (!facts.is_empty())
+            .then(|| Note::new("other_members", format!("{stem}: {}", facts.join("; ")))),
     }
 }
 

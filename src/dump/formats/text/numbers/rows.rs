@@ -6,7 +6,8 @@ use super::super::layout::Layout;
 use super::super::source::{self, Blocks, Keep, lines, words};
 use super::File;
 use crate::dump::formats::stem;
-use crate::dump::{Opened, ReadError, Remark};
+use crate::dump::{Opened, ReadError};
+use crate::note::Note;
 use std::io::{self, Read};
 
 /// How plain values are arranged.
@@ -63,15 +64,14 @@ impl File<'_> {
         if let (None, Some(census)) = (&known, counted) {
             rows = self.arrange(census)?;
         }
-        let notes = Vec::from_iter(rows.wrapped.then(|| Remark {
-            id: "wrapped_rows",
-            message: format!(
+        let notes =
+            Vec::from_iter(rows.wrapped.then(|| {
+                Note::new("wrapped_rows", format!(
                 "{}: the last row is shorter than the others: read as {} values without shape",
                 self.path.display(),
                 rows.shape[0]
-            ),
-            tensors: vec![stem(self.path)],
-        }));
+            )).about(vec![stem(self.path)])
+            }));
         let precision = self.precision(|sample, see| {
             for (_, line) in lines(sample) {
                 let line = line.split(|b| *b == b'#').next().unwrap_or(line);

@@ -1,111 +1,22 @@
-//! Carries out a request: each subcommand in a few lines, written to the streams it is given.
+//! `tdiff REFERENCE CANDIDATE`: the report, as it is shown and as it is written to files.
 
-use crate::cli::{Color, Request, View};
 use crate::config::Config;
-use crate::report::{REPORTERS, Report, Style, reporter_for};
-use crate::run::{Progress, plan, run};
+use crate::report::{REPORTERS, Report, Status, Style, reporter_for};
+use crate::run::{Progress, run};
 use anyhow::{Context, Result, anyhow, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// What is known of the terminal.
-#[derive(Clone, Copy, Debug)]
-pub struct Terminal {
-    pub stdout_is_terminal: bool,
-    pub stderr_is_terminal: bool,
-    pub no_color: bool,
-    pub columns: u16,
-}
-
-/// Columns of the terminal, 80 where there is none.
-pub fn columns() -> u16 {
-    use std::io::IsTerminal;
-    let size = if std::io::stdout().is_terminal() {
-        comfy_table::Table::new().width()
-    } else {
-        None
-    };
-    size.filter(|w| *w >= 40).unwrap_or(80)
-}
-
-impl Terminal {
-    fn style(&self, view: &View) -> Style {
-        let color = match view.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => self.stdout_is_terminal && !self.no_color,
-        };
-        Style {
-            all: view.all,
-            quiet: view.quiet,
-            color,
-            width: self.columns,
-        }
-    }
-}
-
-/// Runs a request; the number is the exit code.
+/// Writes the report in the format that `format` names, and to `outputs` in those that their extensions choose; the exit code
+/// is that of the verdict.
 pub fn execute(
-    request: Request,
-    terminal: &Terminal,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> Result<u8> {
-    match request {
-        Request::Compare {
-            config,
-            view,
-            outputs,
-        } => {
-            threads(&view);
-            compare(&config, &view, &outputs, terminal, out, err)
-        }
-        Request::Pairs { config, view } => {
-            threads(&view);
-            crate::report::pairs::write(&plan(&config)?, &view.format, out)?;
-            Ok(0)
-        }
-        Request::Stats {
-            paths,
-            hints,
-            json,
-            view,
-        } => {
-            threads(&view);
-            crate::stats::execute(&paths, &hints, json, &terminal.style(&view), out, err)
-        }
-        Request::Check {
-            path,
-            hints,
-            json,
-            view,
-        } => {
-            threads(&view);
-            crate::check::execute(&path, &hints, json, &terminal.style(&view), out)
-        }
-        Request::Explain { id, view } => {
-            crate::explain::execute(id.as_deref(), &terminal.style(&view), out)
-        }
-        Request::Completions { shell } => {
-            clap_complete::generate(shell, &mut crate::cli::command(), "tdiff", out);
-            Ok(0)
-        }
-    }
-}
-
-fn threads(view: &View) {
-    if let Some(threads) = view.threads {
-        crate::threads::limit(threads);
-    }
-}
-
-fn compare(
     config: &Config,
-    view: &View,
+    format: &str,
+    style: &Style,
     outputs: &[PathBuf],
-    terminal: &Terminal,
+    bar: bool,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<u8> {
@@ -123,7 +34,7 @@ fn compare(
             .with_context(|| format!("{}: cannot be written", path.display()))?;
         files.push((reporter, file, path, is_new));
     }
-    let bar = progress_bar(terminal.stderr_is_terminal && !view.quiet);
+    let bar = progress_bar(bar);
     let hidden = bar.is_hidden();
     let report = run(config, &|progress| match progress {
         // of many small files each would ask the clock
@@ -141,17 +52,16 @@ fn compare(
     for row in report
         .tensors
         .iter()
-        .filter(|t| t.status == crate::report::Status::Unreadable)
+        .filter(|t| t.status == Status::Unreadable)
     {
         writeln!(err, "tdiff: {}", row.reason)?;
     }
-    let style = terminal.style(view);
     let reporter = REPORTERS
         .iter()
-        .find(|r| r.name() == view.format)
-        .ok_or_else(|| anyhow!("no format `{}`", view.format))?;
+        .find(|r| r.name() == format)
+        .ok_or_else(|| anyhow!("no format `{format}`"))?;
     let shown = reporter
-        .write(&report, &style, out)
+        .write(&report, style, out)
         .and_then(|()| out.flush());
     // who closed the pipe has seen enough; the verdict stands
     shown.or_else(|e| {

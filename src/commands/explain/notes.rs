@@ -144,7 +144,7 @@ pub const NOTES: &[(&str, &str)] = &[
 #[cfg(test)]
 mod tests {
     use super::NOTES;
-    use crate::diagnose::causes::CAUSES;
+    use crate::causes::CAUSES;
 
     #[test]
     fn notes_are_in_order_and_no_causes() {

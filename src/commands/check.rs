@@ -1,14 +1,35 @@
-//! `tdiff check` for people.
+//! `tdiff check`: the health of one dump.
 
-use super::Style;
-use super::table::wrap;
-use crate::check::{Finding, Health, Severity};
+use crate::check::{Finding, Health, Severity, check};
+use crate::dump::Hints;
+use crate::report::Style;
+use crate::report::table::wrap;
+use anyhow::Result;
 use std::io::{self, Write};
+use std::path::Path;
 
 /// Findings of one kind that are listed place by place before the rest is counted.
 const PLACES: usize = 4;
 
-pub fn write(health: &Health, style: &Style, out: &mut dyn Write) -> io::Result<()> {
+/// The exit code is 1 on red flags.
+pub fn execute(
+    path: &Path,
+    hints: &Hints,
+    json: bool,
+    style: &Style,
+    out: &mut dyn Write,
+) -> Result<u8> {
+    let health = check(path, hints)?;
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &health)?;
+        writeln!(out)?;
+    } else {
+        write(&health, style, out)?;
+    }
+    Ok(health.exit_code)
+}
+
+fn write(health: &Health, style: &Style, out: &mut dyn Write) -> io::Result<()> {
     let red = health
         .findings
         .iter()
@@ -108,7 +129,7 @@ fn folded(health: &Health) -> Vec<String> {
         .map(|(at, text, n, residual)| {
             format!(
                 "{at}: {text} (relative residual {}{})",
-                super::real::short(*residual),
+                crate::text::short(*residual),
                 times(*n)
             )
         })

@@ -1,4 +1,4 @@
-//! Inner products and distances, in eight sums that do not wait for one another.
+//! Inner products and distances (in eight sums that do not wait for one another), systems of equations, least values.
 
 use crate::simd::{Arithmetic, LANES, Simd, Vector};
 use crate::simd::{Isa, per_isa};
@@ -19,12 +19,7 @@ pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     if a.len() != b.len() {
         return 1.0;
     }
-    let sums = sums(a, b);
-    if sums.b > 0.0 {
-        (sums.diff / sums.b).sqrt()
-    } else {
-        1.0
-    }
+    sums(a, b).distance().unwrap_or(1.0)
 }
 
 /// Sums over places finite on both sides.
@@ -47,6 +42,11 @@ pub fn sums(a: &[f64], b: &[f64]) -> Sums {
 }
 
 impl Sums {
+    /// ‖a − b‖ / ‖b‖; `None` where b is zero or nothing is known.
+    pub fn distance(&self) -> Option<f64> {
+        (self.b > 0.0).then(|| (self.diff / self.b).sqrt())
+    }
+
     pub fn append(&mut self, other: &Sums) {
         self.a += other.a;
         self.b += other.b;
@@ -68,6 +68,65 @@ impl Sums {
         self.known += u64::from(known);
         self.odd += u64::from(a.is_finite() != b.is_finite());
     }
+}
+
+impl<'a> FromIterator<(&'a f64, &'a f64)> for Sums {
+    /// Adds place by place.
+    fn from_iter<I: IntoIterator<Item = (&'a f64, &'a f64)>>(places: I) -> Sums {
+        let mut sums = Sums::default();
+        places.into_iter().for_each(|(a, b)| sums.add(*a, *b));
+        sums
+    }
+}
+
+/// Solves S·x = b for several right-hand sides, S symmetric and positive definite (Cholesky); `None` when it is not.
+pub fn solve(mut s: Vec<Vec<f64>>, mut columns: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
+    let n = s.len();
+    for i in 0..n {
+        for j in 0..=i {
+            let dot: f64 = (0..j).map(|k| s[i][k] * s[j][k]).sum();
+            let rest = s[i][j] - dot;
+            s[i][j] = if i == j {
+                if rest <= 0.0 || !rest.is_finite() {
+                    return None;
+                }
+                rest.sqrt()
+            } else {
+                rest / s[j][j]
+            };
+        }
+    }
+    for x in &mut columns {
+        for i in 0..n {
+            let dot: f64 = (0..i).map(|k| s[i][k] * x[k]).sum();
+            x[i] = (x[i] - dot) / s[i][i];
+        }
+        for i in (0..n).rev() {
+            let dot: f64 = (i + 1..n).map(|k| s[k][i] * x[k]).sum();
+            x[i] = (x[i] - dot) / s[i][i];
+        }
+    }
+    Some(columns)
+}
+
+/// The place of the least value within `reach` of `around`, by golden sections.
+pub fn least(f: impl Fn(f64) -> f64, around: f64, reach: f64) -> f64 {
+    let share = (5f64.sqrt() - 1.0) / 2.0;
+    let (mut a, mut b) = (around - reach, around + reach);
+    let (mut c, mut d) = (b - share * (b - a), a + share * (b - a));
+    let (mut fc, mut fd) = (f(c), f(d));
+    for _ in 0..36 {
+        if fc < fd {
+            (b, d, fd) = (d, c, fc);
+            c = b - share * (b - a);
+            fc = f(c);
+        } else {
+            (a, c, fc) = (c, d, fd);
+            d = a + share * (b - a);
+            fd = f(d);
+        }
+    }
+    (a + b) / 2.0
 }
 
 per_isa! {
@@ -158,5 +217,17 @@ mod tests {
             }
         }
         assert_eq!(sums(&odd, &odd), Sums::default());
+    }
+
+    #[test]
+    fn a_small_system_is_solved() {
+        let x = solve(vec![vec![4.0, 2.0], vec![2.0, 3.0]], vec![vec![2.0, -1.0]]).unwrap();
+        assert!((x[0][0] - 1.0).abs() < 1e-12 && (x[0][1] + 1.0).abs() < 1e-12);
+        assert_eq!(solve(vec![vec![0.0]], vec![vec![1.0]]), None);
+    }
+
+    #[test]
+    fn a_least_value_is_found() {
+        assert!((least(|x| (x - 1.5).powi(2), 1.0, 2.0) - 1.5).abs() < 1e-6);
     }
 }

@@ -2,8 +2,8 @@
 
 mod notes;
 
+use crate::causes::CAUSES;
 use crate::compare::metric::METRICS;
-use crate::diagnose::causes::CAUSES;
 use crate::graph::graph;
 use crate::name::Stage;
 use crate::report::Style;

@@ -1,15 +1,21 @@
 //! `tdiff pairs`: how names were understood, paired and ordered.
 
+use crate::config::Config;
 use crate::dump::{Guess, Tensor};
 use crate::pairs::{Outcome, Pair};
-use crate::run::Plan;
+use crate::run::{Plan, plan};
 use crate::sides::{Side, one_side};
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table as Grid, presets};
 use serde_json::{Value, json};
 use std::io::Write;
 
-pub fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
+pub fn execute(config: &Config, format: &str, out: &mut dyn Write) -> Result<u8> {
+    write(&plan(config)?, format, out)?;
+    Ok(0)
+}
+
+fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
     if format == "json" {
         serde_json::to_writer_pretty(&mut *out, &as_json(plan))?;
         return Ok(writeln!(out)?);

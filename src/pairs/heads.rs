@@ -4,8 +4,10 @@
 //! `convert_hf_to_gguf.py` writes row `i` of a head's first half beside row `i` of its second half. Weights that differ by that
 //! alone are the same.
 
-use crate::dump::{Payload, ReadError, Remark, ShapeOverflow, Stream, Tensor, TensorInfo};
+use crate::causes;
+use crate::dump::{Payload, ReadError, ShapeOverflow, Stream, Tensor, TensorInfo};
 use crate::name::Key;
+use crate::note::Note;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -20,7 +22,7 @@ const CLEARLY: f64 = 0.5;
 pub struct Undone {
     pub reference: Tensor,
     pub candidate: Tensor,
-    pub remark: Remark,
+    pub note: Note,
 }
 
 /// Brings the rows of two weights of Q or K to one order; `None` where they are in one, or in none that is known.
@@ -88,13 +90,12 @@ pub fn undo(
     Ok(Some(Undone {
         reference,
         candidate,
-        remark: Remark {
-            id: "qk_weight_permuted",
-            message: format!(
+        note: Note::new(
+            causes::QK_WEIGHT_PERMUTED.id,
+            format!(
                 "heads of {d} rows: {what}, as llama.cpp's converter writes them; compared in one order"
             ),
-            tensors: Vec::new(),
-        },
+        ),
     }))
 }
 

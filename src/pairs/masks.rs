@@ -5,11 +5,12 @@
 //! where they stand apart: far below all other scores of their side, and as close to each other as a constant and the scores
 //! added to it. The statistics of the sides stay those of the values as they were dumped.
 
+use super::pair::{Outcome, Pair};
 use crate::compare::{Diff, ElementTolerance, FILLING, Job, PairStats, Side, Worst, compare};
-use crate::dump::{Payload, Remark, Tensor, unravel};
+use crate::dump::{Payload, Tensor, unravel};
 use crate::name::Stage;
-use crate::pairs::{Outcome, Pair};
-use crate::report::real::short;
+use crate::note::Note;
+use crate::text::short;
 
 /// Fillings lie at least this many times as far below zero as the lowest other score.
 const APART: f64 = 2.0;
@@ -19,11 +20,11 @@ const ALIKE: f64 = 1e-2;
 /// No score is as low as this.
 const BEYOND: f64 = -1e6;
 
-/// Compares the scores again that hold fillings. Remarks, with the keys of the pairs, where the fillings differ.
+/// Compares the scores again that hold fillings. Notes, with the keys of the pairs, where the fillings differ.
 pub fn leave_out(
     pairs: &mut [Pair],
     tolerance: impl Fn(&Tensor, &Tensor) -> ElementTolerance,
-) -> Vec<(String, Remark)> {
+) -> Vec<(String, Note)> {
     let found: Vec<(usize, PairStats)> = {
         let low: Vec<usize> = (0..pairs.len()).filter(|&i| is_low(&pairs[i])).collect();
         let jobs: Vec<Job<'_>> = low
@@ -50,7 +51,7 @@ pub fn leave_out(
         let found = low.iter().zip(stats);
         found.filter_map(|(i, stats)| Some((*i, stats?))).collect()
     };
-    let mut remarks = Vec::new();
+    let mut notes = Vec::new();
     for (i, visible) in found {
         let key = pairs[i].key.to_string();
         // a pair that cannot be read again stays as it was
@@ -65,14 +66,14 @@ pub fn leave_out(
             continue;
         }
         if visible.diff.inf_mismatch + visible.diff.nan_one_side == 0 {
-            remarks.extend(other_filling(sides).map(|remark| (key, remark)));
+            notes.extend(other_filling(sides).map(|note| (key, note)));
         }
         stats.diff = Diff {
             identical: stats.diff.identical,
             ..visible.diff
         };
     }
-    remarks
+    notes
 }
 
 /// Scores, or a mask that is added to them, with values that could be fillings.
@@ -119,7 +120,7 @@ fn as_dumped(worst: Worst, job: &Job<'_>) -> Worst {
 }
 
 /// What stands for masked scores, where it is not about the same on both sides.
-fn other_filling(sides: [(&Side, &Side); 2]) -> Option<Remark> {
+fn other_filling(sides: [(&Side, &Side); 2]) -> Option<Note> {
     let [r, c] = sides.map(|(all, _)| match (all.neg_inf, all.min <= FILLING) {
         (0, true) => Some(all.min),
         (0, false) => None,
@@ -127,14 +128,15 @@ fn other_filling(sides: [(&Side, &Side); 2]) -> Option<Remark> {
     });
     let (r, c) = (r?, c?);
     let alike = r == c || r.is_finite() && (r - c).abs() <= ALIKE * r.abs();
-    (!alike).then(|| Remark {
-        id: "mask_fill",
-        message: format!(
-            "masked scores hold {} in the reference, {} in the candidate: both count as masked",
-            short(r),
-            short(c)
-        ),
-        tensors: Vec::new(),
+    (!alike).then(|| {
+        Note::new(
+            "mask_fill",
+            format!(
+                "masked scores hold {} in the reference, {} in the candidate: both count as masked",
+                short(r),
+                short(c)
+            ),
+        )
     })
 }
 
@@ -145,6 +147,7 @@ mod tests {
     use crate::dtype::DType;
     use crate::dump::{Payload, TensorInfo, formats};
     use crate::name::Key;
+    use std::borrow::Cow;
     use std::path::Path;
     use std::sync::Arc;
 
@@ -158,8 +161,8 @@ mod tests {
         Arc::new(formats::tensor(path, "npy", "scores".into(), info, payload))
     }
 
-    /// Scores of two queries and two keys, compared; the ids of remarks.
-    fn compared(stage: Stage, r: [f64; 4], c: [f64; 4]) -> (PairStats, Vec<&'static str>) {
+    /// Scores of two queries and two keys, compared; the ids of notes.
+    fn compared(stage: Stage, r: [f64; 4], c: [f64; 4]) -> (PairStats, Vec<Cow<'static, str>>) {
         let (r, c) = (tensor(r), tensor(c));
         let limit = |_: &Tensor, _: &Tensor| ElementTolerance {
             rtol: 1e-3,
@@ -180,43 +183,38 @@ mod tests {
             rest: String::new(),
         };
         let mut pairs = [Pair {
-            key,
-            reference: Some(Arc::clone(&r)),
-            candidate: Some(Arc::clone(&c)),
-            aligned: Some((r, c)),
-            view: None,
-            copies: false,
+            aligned: Some((Arc::clone(&r), Arc::clone(&c))),
             outcome: Outcome::Compared(stats),
-            logits: None,
+            ..Pair::new(key, Some(r), Some(c))
         }];
-        let remarks = leave_out(&mut pairs, limit);
+        let notes = leave_out(&mut pairs, limit);
         let stats = pairs[0].stats().unwrap().clone();
-        (stats, remarks.into_iter().map(|(_, r)| r.id).collect())
+        (stats, notes.into_iter().map(|(_, r)| r.id).collect())
     }
 
     #[test]
     fn beside_a_filling_other_scores_are_still_compared() {
-        let (stats, remarks) = compared(
+        let (stats, notes) = compared(
             Stage::AttnScores,
             [3.0, -1e9, 4.0, 0.0],
             [6.0, -1e9, 8.0, 0.0],
         );
         let d = &stats.diff;
         assert_eq!((d.count, d.l2, d.reference_l2), (3, 5.0, 5.0));
-        assert!(remarks.is_empty() && d.masked && !d.identical);
+        assert!(notes.is_empty() && d.masked && !d.identical);
         assert_eq!(stats.reference.min, -1e9);
     }
 
     #[test]
     fn another_filling_is_no_difference() {
         for other in [-3e38, f64::NEG_INFINITY, -9999.5] {
-            let (stats, remarks) = compared(
+            let (stats, notes) = compared(
                 Stage::AttnScores,
                 [3.0, -1e9, 4.0, 0.0],
                 [3.0, other, 4.0, 0.0],
             );
             assert_eq!((stats.diff.l2, stats.diff.mismatched), (0.0, 0), "{other}");
-            assert_eq!(remarks, ["mask_fill"]);
+            assert_eq!(notes, ["mask_fill"]);
             let there = compared(
                 Stage::AttnScores,
                 [3.0, other, 4.0, 0.0],
@@ -228,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_missing_mask_is_a_difference_and_shows_what_was_dumped() {
-        let (stats, remarks) = compared(
+        let (stats, notes) = compared(
             Stage::AttnScores,
             [3.0, -1e9, 4.0, 0.0],
             [3.0, 0.5, 4.0, 0.0],
@@ -238,7 +236,7 @@ mod tests {
             (first.position, first.reference, first.candidate),
             (1, -1e9, 0.5)
         );
-        assert_eq!((stats.diff.inf_mismatch, remarks.len()), (1, 0));
+        assert_eq!((stats.diff.inf_mismatch, notes.len()), (1, 0));
     }
 
     #[test]
@@ -264,8 +262,8 @@ mod tests {
                 [3.0, f64::NEG_INFINITY, 4.0, f64::NEG_INFINITY],
             ),
         ] {
-            let (stats, remarks) = compared(stage, r, c);
-            assert!(!stats.diff.masked && remarks.is_empty(), "{stage} {r:?}");
+            let (stats, notes) = compared(stage, r, c);
+            assert!(!stats.diff.masked && notes.is_empty(), "{stage} {r:?}");
         }
     }
 }

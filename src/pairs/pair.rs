@@ -1,0 +1,120 @@
+//! One place in the pipeline with both sides' tensors, and what the comparison gave.
+
+use crate::causes;
+use crate::compare::PairStats;
+use crate::compare::layout::View;
+use crate::compare::logits::Logits;
+use crate::dump::{PrintedStats, ReadError, ReadErrorKind, Tensor};
+use crate::name::Key;
+use std::sync::Arc;
+
+/// One place in the pipeline, with what each side has there.
+#[derive(Debug)]
+pub struct Pair {
+    pub key: Key,
+    /// As dumped.
+    pub reference: Option<Arc<Tensor>>,
+    pub candidate: Option<Arc<Tensor>>,
+    /// Both sides as views of one logical shape, where that is possible.
+    pub aligned: Option<(Arc<Tensor>, Arc<Tensor>)>,
+    /// Where the reference's view lies in the reference, unless they are one.
+    pub view: Option<View>,
+    /// What the view leaves out of the reference are copies of what it holds.
+    pub copies: bool,
+    pub outcome: Outcome,
+    /// For logits: what the distributions say.
+    pub logits: Option<Logits>,
+}
+
+/// What the comparison gave.
+#[derive(Debug)]
+pub enum Outcome {
+    Compared(Box<PairStats>),
+    /// At least one side is known by printed statistics only.
+    Statistics(Box<[PrintedStats; 2]>),
+    Incomparable(String),
+    Unreadable(Lost),
+    MissingInCandidate,
+    MissingInReference,
+    /// Not compared yet.
+    Pending,
+}
+
+/// A tensor that cannot be read: the id of the cause, and the error in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub id: &'static str,
+    pub error: String,
+}
+
+impl From<&ReadError> for Lost {
+    fn from(error: &ReadError) -> Self {
+        let truncated = matches!(error.kind, ReadErrorKind::Truncated { .. });
+        Lost {
+            id: if truncated {
+                causes::TRUNCATED_FILE.id
+            } else {
+                causes::UNREADABLE_FILE.id
+            },
+            error: error.to_string(),
+        }
+    }
+}
+
+impl Pair {
+    /// What stands at one place of the dumps, not compared yet.
+    pub fn new(key: Key, reference: Option<Arc<Tensor>>, candidate: Option<Arc<Tensor>>) -> Pair {
+        let outcome = match (&reference, &candidate) {
+            (_, None) => Outcome::MissingInCandidate,
+            (None, _) => Outcome::MissingInReference,
+            _ => Outcome::Pending,
+        };
+        Pair {
+            key,
+            reference,
+            candidate,
+            aligned: None,
+            view: None,
+            copies: false,
+            outcome,
+            logits: None,
+        }
+    }
+
+    pub fn stats(&self) -> Option<&PairStats> {
+        match &self.outcome {
+            Outcome::Compared(stats) => Some(stats),
+            _ => None,
+        }
+    }
+
+    /// Elements that were compared, and those of the reference's tensor: it may have been cut to what both sides hold.
+    pub fn known(&self) -> (u64, u64) {
+        let compared = self.stats().map_or(0, |s| s.reference.count);
+        let of = self.aligned.as_ref().map_or(0, |(r, _)| {
+            let dumped = self.reference.as_ref().filter(|_| !self.copies);
+            dumped.map_or(0, |t| t.info.len()).max(r.info.len())
+        });
+        (compared, of as u64)
+    }
+
+    /// Key, stage and names: what globs may match.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = vec![self.key.to_string()];
+        names.extend(self.key.stage.map(|s| s.to_string()));
+        names.extend(
+            [&self.reference, &self.candidate]
+                .into_iter()
+                .flatten()
+                .map(|t| t.name.clone()),
+        );
+        names
+    }
+
+    /// Bytes to read.
+    pub fn bytes(&self) -> u64 {
+        self.aligned
+            .as_ref()
+            .map_or(0, |(r, c)| r.info.byte_extent() + c.info.byte_extent())
+    }
+}
