@@ -291,7 +291,7 @@ fn big_endian_files_read_like_little_endian_ones() {
         unreachable!()
     };
     let mut turned = bytes.to_vec();
-    source::swap(DType::F32, &mut turned);
+    storage::swap(DType::F32, &mut turned);
     let (mut file, _keep) = in_file(r.info.clone(), b"", &turned, None);
     if let Payload::File { big_endian, .. } = &mut file.payload {
         *big_endian = true;

@@ -1,7 +1,7 @@
 //! What is told of the suspicions: the causes at the origins, further faults behind them, and what another layer proves.
 
 use super::hint::hint;
-use super::investigate::{DESCRIPTIONS, EXPLAINS, at_all, is_partial, lawful, weight};
+use super::suspect::{DESCRIPTIONS, EXPLAINS, at_all, is_partial, lawful, weight};
 use super::tokens::{self, Pattern};
 use super::{Scene, Suspicion};
 use crate::causes;

@@ -228,6 +228,15 @@ impl Read for PartReader {
     }
 }
 
+/// The first bytes of a file, at most `limit`.
+pub fn head(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    let io = |e| ReadError::io(path, e);
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(io)?;
+    file.take(limit).read_to_end(&mut head).map_err(io)?;
+    Ok(head)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

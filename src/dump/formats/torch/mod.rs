@@ -33,7 +33,7 @@ impl Format for Torch {
     }
 
     fn open(&self, path: &Path, _hints: &Hints) -> Result<Opened, ReadError> {
-        let head = crate::dump::open::head(path, 16)?;
+        let head = crate::dump::read::head(path, 16)?;
         if head.starts_with(archive::MAGIC) {
             open_archive(path)
         } else {
