@@ -1,7 +1,7 @@
 //! The stream that `torch.save` wrote before 1.6: four pickles, a fifth with the keys, then the storages.
 
-use super::pickle::{Machine, Node};
-use super::rebuild::Storage;
+use super::node::{Node, Storage};
+use super::pickle::Machine;
 use super::{collect, fit, pickle_error};
 use crate::dump::read::open_file;
 use crate::dump::{DiskFile, Opened, Payload, ReadError};
