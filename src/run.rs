@@ -5,6 +5,7 @@ use crate::causes;
 use crate::config::Config;
 use crate::diagnose::investigate;
 use crate::dump::Payload;
+use crate::error::{Error, Result};
 use crate::judge::{Rules, judge_all};
 use crate::localise::Graph;
 use crate::name::{Item, order, pair, unused};
@@ -14,7 +15,6 @@ use crate::report::Report;
 use crate::sides::{Selection, Side, Sides, Slot, one_side};
 use crate::text::count;
 use crate::threads;
-use anyhow::{Result, bail};
 
 /// What is worth a progress line.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +34,13 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
         mut notes,
     } = plan(config)?;
     if let Some(alone) = one_side(&notes) {
-        bail!(alone.message.clone());
+        return Err(Error::OneSide(alone.message.clone()));
     }
     if !pairs
         .iter()
         .any(|p| matches!(p.outcome, Outcome::Pending | Outcome::Unreadable(_)))
     {
-        bail!(nothing_pairs(&sides));
+        return Err(Error::NothingPairs(nothing_pairs(&sides)));
     }
     notes.extend(merged(align_all(&mut pairs)));
     progress(Progress::Total(pairs.iter().map(Pair::bytes).sum()));
@@ -123,7 +123,9 @@ pub fn plan(config: &Config) -> Result<Plan> {
         pairs.retain(|p| selection.takes(&p.names()));
     }
     if pairs.is_empty() && before > 0 && one_side(&notes).is_none() {
-        bail!("--only and --skip leave none of {before} tensors");
+        return Err(Error::NothingPairs(format!(
+            "--only and --skip leave none of {before} tensors"
+        )));
     }
     Ok(Plan {
         sides,

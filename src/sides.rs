@@ -2,10 +2,10 @@
 
 use crate::config::Config;
 use crate::dump::{Dump, Guess, Payload, ReadError, Tensor, open, open_both};
+use crate::error::{Error, Result};
 use crate::name::{Entry, Item, Key, Map, Options, Pairing, Sides as Split, split_sides};
 use crate::note::Note;
 use crate::pairs::{Lost, Outcome, Pair};
-use anyhow::{Context, Result, anyhow, bail};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -48,14 +48,14 @@ impl Sides {
             None => {
                 let dump = open(&config.reference, &config.hints)?;
                 if dump.tensors.is_empty() && dump.unreadable.is_empty() {
-                    bail!(nothing_found(&dump.root, &dump.ignored));
+                    return Err(nothing_found(&dump.root, &dump.ignored));
                 }
                 return Ok(split(dump, options));
             }
         };
         for side in [&sides.reference, &sides.candidate] {
             if side.tensors.is_empty() && side.unreadable.is_empty() {
-                bail!(nothing_found(&side.path, &side.ignored));
+                return Err(nothing_found(&side.path, &side.ignored));
             }
         }
         Ok(sides)
@@ -125,18 +125,18 @@ impl From<Dump> for Side {
 }
 
 /// What stands under a path that holds no tensor.
-pub fn nothing_found(path: &Path, ignored: &[PathBuf]) -> String {
+pub fn nothing_found(path: &Path, ignored: &[PathBuf]) -> Error {
     let listed = match (ignored.len(), path.is_dir()) {
         (0, true) => String::from(": the folder is empty"),
         (0, false) => String::new(),
         _ => format!(" ({})", first_names(path, ignored)),
     };
-    format!(
+    Error::NothingFound(format!(
         "{}: no tensors found, {} other files{listed}; expected .npy, .npz, .safetensors, .pt, .gguf, .pb, JSON of a tracer, a \
          log, text or binary dumps",
         path.display(),
         ignored.len()
-    )
+    ))
 }
 
 /// The note on a dump that is one side only.
@@ -240,7 +240,7 @@ fn name_options(config: &Config) -> Result<Options> {
     let maps = config
         .maps
         .iter()
-        .map(|m| Map::parse(m).map_err(|e| anyhow!("--map {m}: {e}")))
+        .map(|m| Map::parse(m).map_err(|e| Error::Option(format!("--map {m}: {e}"))))
         .collect::<Result<_>>()?;
     Ok(Options {
         ref_tag: config.ref_tag.clone(),
@@ -390,10 +390,10 @@ impl Selection {
     }
 }
 
-pub fn globs(patterns: &[String]) -> Result<GlobSet> {
+fn globs(patterns: &[String]) -> Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for p in patterns {
-        set.add(Glob::new(p).with_context(|| format!("glob `{p}`"))?);
+        set.add(Glob::new(p).map_err(|e| Error::Option(format!("glob `{p}`: {e}")))?);
     }
-    Ok(set.build()?)
+    set.build().map_err(|e| Error::Option(e.to_string()))
 }

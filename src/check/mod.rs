@@ -10,11 +10,11 @@ use crate::causes;
 use crate::diagnose::laws::LAWS;
 use crate::diagnose::{Scene, Side};
 use crate::dump::{Hints, open};
+use crate::error::Result;
 use crate::name::{Item, Key, keys, order};
 use crate::pairs::Pair;
 use crate::sides;
 use crate::text::count;
-use anyhow::{Result, bail};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::path::Path;
@@ -102,7 +102,7 @@ impl Finding {
 pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let side: sides::Side = open(path, hints)?.into();
     if side.tensors.is_empty() && side.unreadable.is_empty() {
-        bail!(sides::nothing_found(&side.path, &side.ignored));
+        return Err(sides::nothing_found(&side.path, &side.ignored));
     }
     let entries = side.entries(&[]);
     let keys = keys(&entries);
