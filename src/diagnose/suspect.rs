@@ -1,6 +1,6 @@
 //! What is suspected at one place: every relation and law asked, the best answers kept.
 
-use super::laws::LAWS;
+use super::laws::{Both, LAWS};
 use super::relations::{Case, RELATIONS, Relation, permute, scale::Scale};
 use super::{Scene, Side, Suspicion, confidence};
 use crate::causes::{self, Cause};
@@ -133,13 +133,11 @@ pub fn lawful(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
     let Some(stage) = key.stage.filter(|_| key.is_canonical()) else {
         return Vec::new();
     };
-    let (r, c) = (
-        scene.site(Side::Reference, key),
-        scene.site(Side::Candidate, key),
-    );
+    let [r, c] = [Side::Reference, Side::Candidate].map(|side| scene.site(side, key));
+    let both = Both::new(r, c, stage, bound);
     LAWS.iter()
         .filter(|law| law.outputs().contains(&stage))
-        .flat_map(|law| law.diagnose(&r, &c, stage, bound))
+        .flat_map(|law| law.diagnose(&both))
         .collect()
 }
 
