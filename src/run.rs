@@ -4,7 +4,6 @@ use crate::assemble::Results;
 use crate::causes;
 use crate::config::Config;
 use crate::diagnose::investigate;
-use crate::dump::Payload;
 use crate::error::{Error, Result};
 use crate::judge::{Rules, judge_all};
 use crate::localise::Graph;
@@ -243,16 +242,7 @@ fn lost_notes(pairs: &[Pair]) -> Vec<Note> {
 }
 
 fn partial_note(pairs: &[Pair]) -> Option<Note> {
-    let partial: Vec<&Pair> = pairs
-        .iter()
-        .filter(|p| {
-            p.aligned.as_ref().is_some_and(|(r, c)| {
-                [r, c]
-                    .iter()
-                    .any(|t| matches!(t.payload, Payload::Partial(_)))
-            })
-        })
-        .collect();
+    let partial: Vec<&Pair> = pairs.iter().filter(|p| p.is_partial()).collect();
     let known: u64 = partial
         .iter()
         .filter_map(|p| p.stats())

@@ -84,24 +84,10 @@ impl Geometry {
             whole,
             ..Geometry::default()
         };
-        use Stage::*;
-        let stream = [
-            TokEmbed,
-            Embed,
-            Input,
-            AttnNorm,
-            OProj,
-            AttnResidual,
-            AttnOutNorm,
-            MlpNorm,
-            DownProj,
-            Output,
-            FinalNorm,
-        ];
         let of_stream = || {
             shapes
                 .iter()
-                .filter(|(_, s, shape)| stream.contains(s) && shape.len() >= 2)
+                .filter(|(_, s, shape)| flat::STREAM.contains(s) && shape.len() >= 2)
         };
         g.hidden = most_common(of_stream().map(|(_, _, shape)| shape[shape.len() - 1]));
         let scores = |key: &Key| {

@@ -4,8 +4,6 @@ use super::laws::{Both, LAWS};
 use super::relations::{Case, RELATIONS, Relation, permute, scale::Scale};
 use super::{Scene, Side, Suspicion, confidence};
 use crate::causes::{self, Cause};
-use crate::dump::Payload;
-use crate::pairs::Pair;
 use crate::threads;
 use std::sync::OnceLock;
 
@@ -42,7 +40,7 @@ pub const DESCRIPTIONS: &[&Cause] = &[
 pub fn suspect(scene: &Scene<'_>, i: usize, bound: f64) -> Vec<Suspicion> {
     let few = worth_threads(scene.looked_at(i));
     let test = |case: &Case<'_>| threads::map(RELATIONS, few, |r| r.test(case)).concat();
-    let mut all = if is_partial(&scene.pairs[i]) {
+    let mut all = if scene.pairs[i].is_partial() {
         known_part(scene, i, bound).unwrap_or_default()
     } else {
         with_case(scene, i, bound, test).unwrap_or_default()
@@ -100,14 +98,6 @@ pub fn with_case<T>(
         looks_like_noise: OnceLock::new(),
     };
     Some(f(&case))
-}
-
-pub fn is_partial(pair: &Pair) -> bool {
-    pair.aligned.as_ref().is_some_and(|(r, c)| {
-        [r, c]
-            .iter()
-            .any(|t| matches!(t.payload, Payload::Partial(_)))
-    })
 }
 
 /// What can be tested when only some elements are known.

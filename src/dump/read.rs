@@ -109,12 +109,7 @@ impl Tensor {
                 offset,
                 big_endian,
                 ..
-            } => Payload::File {
-                file: file.clone(),
-                offset: offset + skip,
-                big_endian: *big_endian,
-                crc: None,
-            },
+            } => Payload::in_file(file.clone(), offset + skip, *big_endian),
             Payload::Memory(bytes) => {
                 let end = skip + info.byte_extent();
                 let part = bytes

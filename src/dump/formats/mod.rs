@@ -16,7 +16,8 @@ pub mod safetensors;
 pub mod text;
 pub mod torch;
 
-use super::{Format, Origin, Payload, Printed, Tensor, TensorInfo};
+use super::read::data_of;
+use super::{DiskFile, Format, Origin, Payload, Printed, ReadError, Tensor, TensorInfo};
 use crate::dtype::DType;
 use std::path::Path;
 
@@ -112,6 +113,26 @@ pub fn tensor(
         guess: None,
         sequence: None,
     }
+}
+
+/// A named part of a file that describes itself: `found` bytes stand from `offset` on.
+pub fn member(
+    file: &DiskFile,
+    format: &'static str,
+    name: &str,
+    info: TensorInfo,
+    offset: u64,
+    found: u64,
+) -> Result<Tensor, ReadError> {
+    let (path, needs) = (file.path(), info.byte_extent());
+    if found < needs {
+        let error = ReadError::truncated(path, data_of(&info), needs, found);
+        return Err(error.at_byte(offset));
+    }
+    let payload = Payload::in_file(file.clone(), offset, false);
+    let mut tensor = tensor(path, format, name.into(), info, payload);
+    tensor.origin.member = Some(name.into());
+    Ok(tensor)
 }
 
 /// Reads a type name of any tool, numpy's descriptors included; `true` for big endian.

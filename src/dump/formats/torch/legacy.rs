@@ -102,12 +102,11 @@ pub fn open(path: &Path) -> Result<Opened, ReadError> {
             return Err(ReadError::malformed(path, fact));
         };
         let (info, skip) = fit(path, view, size)?;
-        let payload = Payload::File {
-            file: shared.clone(),
-            offset: start + skip,
-            big_endian: big_endian && info.dtype().size() > 1,
-            crc: None,
-        };
+        let payload = Payload::in_file(
+            shared.clone(),
+            start + skip,
+            big_endian && info.dtype().size() > 1,
+        );
         Ok((info, payload))
     }))
 }
