@@ -1,4 +1,4 @@
-//! Carries out a request: each subcommand in a few lines, written to the streams it is given.
+//! Carries out a request: one file per subcommand, which writes to the streams that it is given.
 
 mod check;
 mod compare;
