@@ -17,8 +17,8 @@
 //! three functions: [`compare()`], [`stats()`] and [`check()`]. Each gives plain data or one [`Error`]; none prints, ends the
 //! process, or reads the environment.
 //!
-//! Modules use each other in one direction only: `commands → run → assemble, diagnose → localise → judge → sides, pairs →
-//! compare → dump, name →` ground floor. The ground floor knows nothing else of tdiff: `text` (numbers for people), `note`,
+//! Modules use each other in one direction only: `commands → run → assemble → diagnose → localise → judge → pairs → compare →
+//! dump, name →` ground floor. The ground floor knows nothing else of tdiff: `text` (numbers for people), `note`,
 //! `math`, `causes`, `dtype`, `natural`, `threads` and `simd`.
 
 pub mod assemble;
