@@ -8,6 +8,7 @@ use crate::dump::{PrintedStats, Tensor, unravel};
 use crate::judge::Finding;
 use crate::localise::Graph;
 use crate::note::Note;
+use crate::order::{Basis, Sequence};
 use crate::pairs::{Outcome, Pair};
 use crate::report::{
     self, Counts, Element, FirstDivergence, Metrics, Real, Report, Row, RowSide, SideInfo,
@@ -29,7 +30,7 @@ pub struct Results<'a> {
     pub findings: &'a [Option<Finding>],
     pub graph: &'a Graph,
     pub conclusion: &'a Conclusion,
-    pub order: &'static str,
+    pub order: &'a Sequence,
     pub notes: Vec<Note>,
 }
 
@@ -40,7 +41,14 @@ impl Results<'_> {
         let tensors: Vec<Row> = threads::map(&places, FEW, |&i| self.row(i));
         let counts = count(&tensors);
         let first = self.conclusion.localisation.first();
-        let origin = |i: &usize| self.conclusion.localisation.origin[*i];
+        let found = &self.conclusion.localisation;
+        let earliest = self.earliest();
+        let certain = earliest.len() < 2;
+        let origins = (0..self.pairs.len()).filter(|i| found.origin[*i] && !earliest.contains(i));
+        let origins: Vec<usize> = match certain {
+            true => (0..self.pairs.len()).filter(|i| found.origin[*i]).collect(),
+            false => earliest.iter().copied().chain(origins).collect(),
+        };
         let verdict = self.verdict(&counts, first.is_some());
         Report {
             schema: 1,
@@ -54,16 +62,30 @@ impl Results<'_> {
                 report::Outcome::Unreadable => 2,
             },
             counts,
-            first_divergence: first.map(|i| self.first_divergence(i)),
-            origins: (0..self.pairs.len())
-                .filter(origin)
-                .map(|i| self.pairs[i].key.to_string())
+            first_divergence: first.map(|i| self.first_divergence(i, certain)),
+            origins: origins
+                .iter()
+                .map(|&i| self.pairs[i].key.to_string())
                 .collect(),
             diagnosis: self.conclusion.diagnosis.clone(),
             notes: self.notes,
-            order: self.order.into(),
+            order: match certain {
+                true => self.order.basis.name().into(),
+                false => Basis::Unknown.name().into(),
+            },
             tensors,
         }
+    }
+
+    /// The places where it may have begun: one, or several where nothing tells which of them runs first.
+    fn earliest(&self) -> Vec<usize> {
+        let found = &self.conclusion.localisation;
+        let begins = |i: &usize| {
+            // one that only stands behind another may have been computed before it
+            found.diverged[*i] && !found.healed[*i] && (found.origin[*i] || self.graph.assumed[*i])
+        };
+        let of: Vec<usize> = (0..self.pairs.len()).filter(begins).collect();
+        self.order.earliest(&of)
     }
 
     /// Diverged before unreadable before incomplete before agreed.
@@ -79,7 +101,7 @@ impl Results<'_> {
         }
     }
 
-    fn first_divergence(&self, i: usize) -> FirstDivergence {
+    fn first_divergence(&self, i: usize, certain: bool) -> FirstDivergence {
         let pair = &self.pairs[i];
         let name = |t: &Option<Arc<Tensor>>| t.as_ref().map(|t| t.name.clone());
         let found = &self.conclusion.localisation;
@@ -96,6 +118,7 @@ impl Results<'_> {
             agreeing_before: agreeing.map(|&p| self.pairs[p].key.to_string()).collect(),
             not_dumped_between: self.graph.skipped[i].clone(),
             propagates: !found.healed[i],
+            certain,
             worst: worst(pair),
         }
     }

@@ -55,10 +55,12 @@ impl Request {
     }
 }
 
-/// How results are shown.
+/// How results are made and shown.
 #[derive(Clone, Debug)]
 pub struct View {
     pub format: String,
+    /// Files with the nodes of further architectures.
+    pub models: Vec<PathBuf>,
     pub all: bool,
     pub quiet: bool,
     pub color: Color,
@@ -176,6 +178,9 @@ struct HintArgs {
 
 #[derive(Debug, Args)]
 struct LookArgs {
+    /// Nodes of an architecture that tdiff does not know, in the form of its own models/*.toml; repeatable
+    #[arg(long, value_name = "FILE")]
+    model: Vec<PathBuf>,
     /// Threads [default: all cores]
     #[arg(short = 'j', value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -355,6 +360,7 @@ impl LookArgs {
     fn view(&self) -> View {
         View {
             format: "table".into(),
+            models: self.model.clone(),
             all: false,
             quiet: self.quiet,
             color: self.color,

@@ -4,17 +4,17 @@ use crate::assemble::Results;
 use crate::causes;
 use crate::config::Config;
 use crate::diagnose::investigate;
-use crate::dump::Payload;
+use crate::error::{Error, Result};
 use crate::judge::{Rules, judge_all};
 use crate::localise::Graph;
-use crate::name::{Item, order, pair, unused};
+use crate::name::{Key, pair};
 use crate::note::Note;
+use crate::order::{self, Sequence, unused};
 use crate::pairs::{Outcome, Pair, align_all, compare_all};
 use crate::report::Report;
 use crate::sides::{Selection, Side, Sides, Slot, one_side};
 use crate::text::count;
 use crate::threads;
-use anyhow::{Result, bail};
 
 /// What is worth a progress line.
 #[derive(Clone, Copy, Debug)]
@@ -34,13 +34,13 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
         mut notes,
     } = plan(config)?;
     if let Some(alone) = one_side(&notes) {
-        bail!(alone.message.clone());
+        return Err(Error::OneSide(alone.message.clone()));
     }
     if !pairs
         .iter()
         .any(|p| matches!(p.outcome, Outcome::Pending | Outcome::Unreadable(_)))
     {
-        bail!(nothing_pairs(&sides));
+        return Err(Error::NothingPairs(nothing_pairs(&sides)));
     }
     notes.extend(merged(align_all(&mut pairs)));
     progress(Progress::Total(pairs.iter().map(Pair::bytes).sum()));
@@ -71,7 +71,7 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
         findings: &findings,
         graph: &graph,
         conclusion: &conclusion,
-        order,
+        order: &order,
         notes,
     }
     .report();
@@ -87,7 +87,7 @@ const MANY: usize = 1000;
 pub struct Plan {
     pub sides: Sides,
     pub pairs: Vec<Pair>,
-    pub order: &'static str,
+    pub order: Sequence,
     pub notes: Vec<Note>,
 }
 
@@ -106,31 +106,47 @@ pub fn plan(config: &Config) -> Result<Plan> {
             .map(|n| Note::new(n.id, n.message.clone()).about(n.names.clone())),
     );
     let slots = Slot::all(&pairing);
-    let items: Vec<Item<'_>> = slots.iter().map(|s| s.item(&r, &c)).collect();
+    let keys = [keys_of(&slots, 0, r.len()), keys_of(&slots, 1, c.len())];
+    let items = [
+        sides.reference.items(&r, &pairing.places[0], &keys[0]),
+        sides.candidate.items(&c, &pairing.places[1], &keys[1]),
+    ];
+    let places: Vec<order::Slot<'_>> = slots.iter().map(|s| s.place(&r, &c)).collect();
     let lines = sides.options.order.as_deref();
-    let (sequence, basis) = order(&items, lines);
-    notes.extend(order_note(&unused(&items, lines.unwrap_or_default())));
-    let mut pairs: Vec<Pair> = sequence
-        .into_iter()
-        .map(|i| sides.pair(&slots[i]))
-        .collect();
+    let mut order = Sequence::new(&places, [&items[0], &items[1]], lines);
+    notes.extend(order_note(&unused(&places, lines.unwrap_or_default())));
+    let mut pairs: Vec<Pair> = order.slots.iter().map(|&i| sides.pair(&slots[i])).collect();
     let tags = (pairing.reference_tag, pairing.candidate_tag);
     sides.reference.tag = sides.reference.tag.take().or(tags.0);
     sides.candidate.tag = sides.candidate.tag.take().or(tags.1);
     let selection = Selection::new(config)?;
     let before = pairs.len();
     if !selection.is_everything() {
+        order.retain(|at| selection.takes(&pairs[at].names()));
         pairs.retain(|p| selection.takes(&p.names()));
     }
     if pairs.is_empty() && before > 0 && one_side(&notes).is_none() {
-        bail!("--only and --skip leave none of {before} tensors");
+        return Err(Error::NothingPairs(format!(
+            "--only and --skip leave none of {before} tensors"
+        )));
     }
     Ok(Plan {
         sides,
         pairs,
-        order: basis.name(),
+        order,
         notes,
     })
+}
+
+/// The key of every entry of a side.
+fn keys_of(slots: &[Slot], side: usize, len: usize) -> Vec<Key> {
+    let mut keys = vec![Key::default(); len];
+    for slot in slots.iter().rev() {
+        if let Some(i) = [slot.reference, slot.candidate][side] {
+            keys[i] = slot.key.clone();
+        }
+    }
+    keys
 }
 
 fn nothing_pairs(sides: &Sides) -> String {
@@ -241,16 +257,7 @@ fn lost_notes(pairs: &[Pair]) -> Vec<Note> {
 }
 
 fn partial_note(pairs: &[Pair]) -> Option<Note> {
-    let partial: Vec<&Pair> = pairs
-        .iter()
-        .filter(|p| {
-            p.aligned.as_ref().is_some_and(|(r, c)| {
-                [r, c]
-                    .iter()
-                    .any(|t| matches!(t.payload, Payload::Partial(_)))
-            })
-        })
-        .collect();
+    let partial: Vec<&Pair> = pairs.iter().filter(|p| p.is_partial()).collect();
     let known: u64 = partial
         .iter()
         .filter_map(|p| p.stats())

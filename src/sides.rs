@@ -1,11 +1,13 @@
 //! The two sides of a comparison: two dumps, or one dump that holds both.
 
 use crate::config::Config;
+use crate::dump::formats::keeps_order;
 use crate::dump::{Dump, Guess, Payload, ReadError, Tensor, open, open_both};
-use crate::name::{Entry, Item, Key, Map, Options, Pairing, Sides as Split, split_sides};
+use crate::error::{Error, Result};
+use crate::name::{Entry, Key, Map, Options, Pairing, Places, Sides as Split, split_sides};
 use crate::note::Note;
+use crate::order::{self, Item};
 use crate::pairs::{Lost, Outcome, Pair};
-use anyhow::{Context, Result, anyhow, bail};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -48,14 +50,14 @@ impl Sides {
             None => {
                 let dump = open(&config.reference, &config.hints)?;
                 if dump.tensors.is_empty() && dump.unreadable.is_empty() {
-                    bail!(nothing_found(&dump.root, &dump.ignored));
+                    return Err(nothing_found(&dump.root, &dump.ignored));
                 }
                 return Ok(split(dump, options));
             }
         };
         for side in [&sides.reference, &sides.candidate] {
             if side.tensors.is_empty() && side.unreadable.is_empty() {
-                bail!(nothing_found(&side.path, &side.ignored));
+                return Err(nothing_found(&side.path, &side.ignored));
             }
         }
         Ok(sides)
@@ -125,18 +127,18 @@ impl From<Dump> for Side {
 }
 
 /// What stands under a path that holds no tensor.
-pub fn nothing_found(path: &Path, ignored: &[PathBuf]) -> String {
+pub fn nothing_found(path: &Path, ignored: &[PathBuf]) -> Error {
     let listed = match (ignored.len(), path.is_dir()) {
         (0, true) => String::from(": the folder is empty"),
         (0, false) => String::new(),
         _ => format!(" ({})", first_names(path, ignored)),
     };
-    format!(
+    Error::NothingFound(format!(
         "{}: no tensors found, {} other files{listed}; expected .npy, .npz, .safetensors, .pt, .gguf, .pb, JSON of a tracer, a \
          log, text or binary dumps",
         path.display(),
         ignored.len()
-    )
+    ))
 }
 
 /// The note on a dump that is one side only.
@@ -240,7 +242,7 @@ fn name_options(config: &Config) -> Result<Options> {
     let maps = config
         .maps
         .iter()
-        .map(|m| Map::parse(m).map_err(|e| anyhow!("--map {m}: {e}")))
+        .map(|m| Map::parse(m).map_err(|e| Error::Option(format!("--map {m}: {e}"))))
         .collect::<Result<_>>()?;
     Ok(Options {
         ref_tag: config.ref_tag.clone(),
@@ -322,17 +324,57 @@ impl Slot {
         }));
         slots
     }
+}
 
-    /// What its place in the order depends on.
-    pub fn item<'a>(&'a self, reference: &'a [Entry<'a>], candidate: &'a [Entry<'a>]) -> Item<'a> {
-        let r = self.reference.map(|i| &reference[i]);
-        let c = self.candidate.map(|i| &candidate[i]);
-        let name = r.or(c).map_or("", |e| e.name);
-        Item {
+impl Slot {
+    /// Its place among all.
+    pub fn place<'a>(
+        &'a self,
+        reference: &[Entry<'a>],
+        candidate: &[Entry<'a>],
+    ) -> order::Slot<'a> {
+        let r = self.reference.map(|i| reference[i].name);
+        let name = r.or(self.candidate.map(|i| candidate[i].name));
+        order::Slot {
             key: &self.key,
-            name,
-            sequence: r.and_then(|e| e.sequence).or(c.and_then(|e| e.sequence)),
+            name: name.unwrap_or_default(),
+            items: [self.reference, self.candidate],
         }
+    }
+}
+
+impl Side {
+    /// What the place of each entry in the order depends on.
+    pub fn items<'a>(
+        &self,
+        entries: &[Entry<'a>],
+        places: &'a Places,
+        keys: &'a [Key],
+    ) -> Vec<Item<'a>> {
+        let mut files: Vec<&Path> = Vec::new();
+        let mut captured = |i: usize| {
+            // what cannot be read stands behind all else
+            let Some(tensor) = self.tensors.get(i) else {
+                return Some((files.len(), i));
+            };
+            let origin = &tensor.origin;
+            if !keeps_order(origin.format) {
+                return None;
+            }
+            let known = files.last().is_some_and(|f| *f == origin.path);
+            if !known {
+                files.push(&origin.path);
+            }
+            Some((files.len(), i))
+        };
+        let item = |(i, entry): (usize, &Entry<'a>)| Item {
+            key: &keys[i],
+            name: entry.name,
+            path: &places.paths[i],
+            sequence: entry.sequence.or(places.counters[i].map(u64::from)),
+            captured: captured(i),
+        };
+        entries.iter().enumerate().map(item).collect()
     }
 }
 
@@ -390,10 +432,10 @@ impl Selection {
     }
 }
 
-pub fn globs(patterns: &[String]) -> Result<GlobSet> {
+fn globs(patterns: &[String]) -> Result<GlobSet> {
     let mut set = GlobSetBuilder::new();
     for p in patterns {
-        set.add(Glob::new(p).with_context(|| format!("glob `{p}`"))?);
+        set.add(Glob::new(p).map_err(|e| Error::Option(format!("glob `{p}`: {e}")))?);
     }
-    Ok(set.build()?)
+    set.build().map_err(|e| Error::Option(e.to_string()))
 }

@@ -2,11 +2,11 @@
 
 use crate::compare::summarise::{Summary, summarise};
 use crate::dump::{Hints, Payload, ReadError, Rounded, Tensor, open};
+use crate::error::Error;
 use crate::note::Note;
 use crate::pairs::Lost;
 use crate::sides::{ignored, nothing_found};
 use crate::threads;
-use anyhow::{Result, bail};
 use std::path::PathBuf;
 
 /// Every tensor under some paths with its figures.
@@ -19,12 +19,12 @@ pub struct Stats {
 }
 
 /// The statistics of every tensor under `paths`; an error where one of them holds none.
-pub fn stats(paths: &[PathBuf], hints: &Hints) -> Result<Stats> {
+pub fn stats(paths: &[PathBuf], hints: &Hints) -> Result<Stats, Error> {
     let (mut tensors, mut notes, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
     for path in paths {
         let dump = open(path, hints)?;
         if dump.tensors.is_empty() && dump.unreadable.is_empty() {
-            bail!(nothing_found(&dump.root, &dump.ignored));
+            return Err(nothing_found(&dump.root, &dump.ignored));
         }
         unreadable.extend(dump.unreadable.iter().map(ToString::to_string));
         notes.extend(ignored(&dump.root, &dump.ignored));

@@ -10,11 +10,12 @@ use crate::causes;
 use crate::diagnose::laws::LAWS;
 use crate::diagnose::{Scene, Side};
 use crate::dump::{Hints, open};
-use crate::name::{Item, Key, keys, order};
+use crate::error::Result;
+use crate::name::{Key, keys};
+use crate::order::order;
 use crate::pairs::Pair;
 use crate::sides;
 use crate::text::count;
-use anyhow::{Result, bail};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::path::Path;
@@ -102,20 +103,12 @@ impl Finding {
 pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let side: sides::Side = open(path, hints)?.into();
     if side.tensors.is_empty() && side.unreadable.is_empty() {
-        bail!(sides::nothing_found(&side.path, &side.ignored));
+        return Err(sides::nothing_found(&side.path, &side.ignored));
     }
     let entries = side.entries(&[]);
-    let keys = keys(&entries);
-    let items: Vec<Item<'_>> = keys
-        .iter()
-        .zip(&entries)
-        .map(|(key, e)| Item {
-            key,
-            name: e.name,
-            sequence: e.sequence,
-        })
-        .collect();
-    let (sequence, _) = order(&items, None);
+    let (keys, places) = keys(&entries);
+    let items = side.items(&entries, &places, &keys);
+    let sequence = order(&items).sequence;
     let pairs: Vec<Pair> = sequence
         .into_iter()
         .map(|i| Pair::new(keys[i].clone(), Some(side.tensors[i].clone()), None))

@@ -1,4 +1,4 @@
-//! Carries out a request: each subcommand in a few lines, written to the streams it is given.
+//! Carries out a request: one file per subcommand, which writes to the streams that it is given.
 
 mod check;
 mod compare;
@@ -8,9 +8,11 @@ mod pairs;
 mod stats;
 
 use crate::cli::{Color, Request, View};
+use crate::graph;
 use crate::report::Style;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::io::Write;
+use std::path::PathBuf;
 
 /// What is known of the terminal.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,24 @@ impl Terminal {
     }
 }
 
+/// Reads the nodes of the user's own architectures.
+fn learn(paths: &[PathBuf]) -> Result<()> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let read = |path: &PathBuf| {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| format!("--model {name}"))?;
+        Ok((name, text))
+    };
+    let files = paths.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(n, t)| (n.as_str(), t.as_str()))
+        .collect();
+    Ok(graph::learn(&files)?)
+}
+
 /// Runs a request; the number is the exit code.
 pub fn execute(
     request: Request,
@@ -46,6 +66,9 @@ pub fn execute(
 ) -> Result<u8> {
     if let Some(threads) = request.view().and_then(|view| view.threads) {
         crate::threads::limit(threads);
+    }
+    if let Some(view) = request.view() {
+        learn(&view.models)?;
     }
     let style = |view: &View| terminal.style(view);
     match request {

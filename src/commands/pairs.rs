@@ -35,7 +35,11 @@ fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
         true => side("one side,", r),
         false => format!("{}; {}", side("reference", r), side("candidate", c)),
     };
-    writeln!(out, "{paired} pairs; {sides}; order: {}", plan.order)?;
+    writeln!(
+        out,
+        "{paired} pairs; {sides}; order: {}",
+        plan.order.basis.name()
+    )?;
     let mut grid = Grid::new();
     grid.load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
@@ -99,7 +103,7 @@ fn as_json(plan: &Plan) -> Value {
         "schema": 1,
         "reference": dump(&plan.sides.reference),
         "candidate": if one_side { Value::Null } else { dump(&plan.sides.candidate) },
-        "order": plan.order,
+        "order": plan.order.basis.name(),
         "pairs": pairs,
         "notes": plan.notes,
     })

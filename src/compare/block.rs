@@ -1,11 +1,10 @@
 //! From the sums of one block to its facts: what the fast pass could not do is done again here, with more care.
 
 use super::facts::{Core, Facts, Series, is_near};
-use super::kernel::{self, Element, Limits, SideSums, Sums};
+use super::kernel::{self, Element, SideSums, Sums};
 use super::moments::Moments;
-use super::order::Positions;
+use super::setting::{Setting, first_of, is_mismatch};
 use super::wide;
-use super::{ElementTolerance, Worst};
 use crate::simd::Isa;
 
 /// A block whose sum of squared deviations is below this share of its sum of squares is summed again about its mean.
@@ -13,27 +12,6 @@ const CANCELS: f64 = 1e-3;
 
 /// Sums of squares below this may have lost terms to underflow.
 const UNDERFLOWS: f64 = 1e-240;
-
-/// What stays the same over the blocks of a pair.
-#[derive(Clone, Copy)]
-pub struct Setting<'a> {
-    pub isa: Isa,
-    pub tolerance: ElementTolerance,
-    pub positions: &'a Positions,
-    /// Values of [`FILLING`](super::FILLING) and below count as −∞.
-    pub masked: bool,
-}
-
-impl Setting<'_> {
-    pub fn limits(&self, max_mixed: f64) -> Limits {
-        Limits {
-            atol: self.tolerance.atol,
-            rtol: self.tolerance.rtol,
-            // Lowered by more than the kernel's filter can round.
-            mixed: max_mixed * (1.0 - f64::EPSILON * 8.0),
-        }
-    }
-}
 
 /// Carried from block to block to choose the first pass; never changes a result.
 #[derive(Clone, Copy, Debug, Default)]
@@ -137,32 +115,6 @@ impl Facts {
             }
         }
     }
-}
-
-impl Setting<'_> {
-    /// An element by its place in storage.
-    pub fn place(&self, at: u64, reference: f64, candidate: f64) -> Worst {
-        Worst {
-            position: self.positions.logical(at),
-            reference,
-            candidate,
-        }
-    }
-}
-
-/// The earliest in the logical order.
-pub fn first_of(found: impl Iterator<Item = Worst>, positions: &Positions) -> Option<Worst> {
-    let mut found = found;
-    if positions.is_permuted() {
-        found.min_by_key(|w| w.position)
-    } else {
-        found.next()
-    }
-}
-
-/// One side is NaN or infinite where the other is not, or differently.
-pub fn is_mismatch(r: f64, c: f64) -> bool {
-    !(r.is_finite() && c.is_finite()) && r != c && !(r.is_nan() && c.is_nan())
 }
 
 /// Bit for bit the same values; any NaN equals any NaN.

@@ -1,6 +1,7 @@
 //! Checksums that an archive states for its members, verified while they are compared.
 
-use super::source::{Source, located, open_file, read_at};
+use super::source::Source;
+use super::storage::{located, open_file, read_at};
 use crate::dump::{Crc, Payload, ReadError, ReadErrorKind, Tensor};
 use crc32fast::Hasher;
 use std::fs::File;

@@ -1,9 +1,10 @@
 //! Hands blocks of stored bytes to the hot loop as the type it reads.
 
 use super::FILLING;
-use super::block::{Guess, Setting};
+use super::block::Guess;
 use super::facts::Facts;
 use super::kernel::{self, BLOCK, Decoded};
+use super::setting::Setting;
 use super::wide;
 use crate::dtype::DType;
 use std::borrow::Cow;

@@ -4,10 +4,8 @@
 //! read forwards in runs; a transposed matrix costs one short read per column and stretch, and memory stays bounded.
 
 use super::order::{Axis, axes};
-use super::source::{read_at, swap};
+use super::storage::{Storage, read_at, swap};
 use crate::dump::{ReadError, Tensor};
-use std::fs::File;
-use std::sync::Arc;
 
 /// Bytes gathered at once.
 const STRETCH_BYTES: usize = 4 << 20;
@@ -17,17 +15,6 @@ const WINDOW_BYTES: usize = 4096;
 
 /// Longest piece of storage held at once.
 const MOST_BYTES: usize = 256 * 1024;
-
-/// Where storage lies.
-pub enum Storage<'a> {
-    File {
-        file: Arc<File>,
-        offset: u64,
-        big_endian: bool,
-    },
-    Memory(&'a [u8]),
-    Owned(Arc<[u8]>),
-}
 
 /// A strided tensor read in row-major order.
 pub struct Gather<'a> {

@@ -175,12 +175,7 @@ fn part(t: &Tensor, first: usize, n: usize, width: usize) -> Result<Vec<f64>, Re
         return t.values();
     }
     let offset = offset + (first * width * t.info.dtype().size()) as u64;
-    let payload = Payload::File {
-        file: file.clone(),
-        offset,
-        big_endian: *big_endian,
-        crc: None,
-    };
+    let payload = Payload::in_file(file.clone(), offset, *big_endian);
     Tensor {
         info,
         payload,

@@ -1,14 +1,16 @@
 //! One piece of a pair: how it is read, and its facts.
 
 use super::Job;
-use super::block::{Guess, Setting};
+use super::block::Guess;
 use super::checksum;
 use super::convert::Converter;
 use super::facts::Facts;
 use super::kernel::BLOCK;
 use super::order::Positions;
 use super::partial::known;
-use super::source::{Buffer, CHUNK_BYTES, Source, file_of, located};
+use super::setting::Setting;
+use super::source::{Buffer, CHUNK_BYTES, Source, file_of};
+use super::storage::located;
 use crate::dump::{Payload, ReadError, Tensor};
 use crate::simd::Isa;
 use crc32fast::Hasher;

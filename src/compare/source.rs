@@ -1,11 +1,10 @@
 //! Reads the elements of one side in the order of comparison, a few hundred KiB at a time.
 
-use super::gather::{Gather, Storage};
-use crate::dtype::DType;
-use crate::dump::{DiskFile, Payload, ReadError, Tensor};
+use super::gather::Gather;
+use super::storage::{Storage, from_io, located, open_file, read_at, swap, truncated};
+use crate::dump::{Payload, ReadError, Tensor};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Bytes read at once: two of these (one a side) fit the second-level cache beside what the loop needs.
@@ -150,6 +149,14 @@ impl Source<'_> {
     }
 }
 
+/// The file of a tensor that lies in one, open.
+pub fn file_of(tensor: &Tensor) -> Result<Option<Arc<File>>, ReadError> {
+    match &tensor.payload {
+        Payload::File { file, .. } => open_file(tensor, file).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Storage that can be read at any place; a stream is held in memory for it.
 pub fn storage(tensor: &Tensor) -> Result<Storage<'_>, ReadError> {
     match &tensor.payload {
@@ -182,82 +189,10 @@ pub fn storage(tensor: &Tensor) -> Result<Storage<'_>, ReadError> {
     }
 }
 
-/// Fills `out` from a place in a file.
-pub fn read_at(tensor: &Tensor, file: &File, from: u64, out: &mut [u8]) -> Result<(), ReadError> {
-    let mut filled = 0;
-    while filled < out.len() {
-        match file.read_at(&mut out[filled..], from + filled as u64) {
-            Ok(0) => {
-                let start = match &tensor.payload {
-                    Payload::File { offset, .. } => *offset,
-                    _ => 0,
-                };
-                let there = (from + filled as u64).saturating_sub(start);
-                return Err(truncated(tensor, there));
-            }
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(from_io(tensor, e)),
-        }
-    }
-    Ok(())
-}
-
-/// The file of a tensor that lies in one, open.
-pub fn file_of(tensor: &Tensor) -> Result<Option<Arc<File>>, ReadError> {
-    match &tensor.payload {
-        Payload::File { file, .. } => open_file(tensor, file).map(Some),
-        _ => Ok(None),
-    }
-}
-
-/// Opens the file of a payload.
-pub fn open_file(tensor: &Tensor, file: &DiskFile) -> Result<Arc<File>, ReadError> {
-    file.open().map_err(|e| from_io(tensor, e))
-}
-
-fn truncated(tensor: &Tensor, found: u64) -> ReadError {
-    let what = format!("data of {} {:?}", tensor.info.dtype(), tensor.info.shape());
-    let needs = tensor.info.byte_extent();
-    located(
-        tensor,
-        ReadError::truncated(&tensor.origin.path, what, needs, found),
-    )
-}
-
-/// An I/O error as what it is: the reader's own error where it carries one.
-pub fn from_io(tensor: &Tensor, error: io::Error) -> ReadError {
-    match error.downcast::<ReadError>() {
-        Ok(inner) => inner,
-        Err(error) => located(tensor, ReadError::io(&tensor.origin.path, error)),
-    }
-}
-
-pub fn located(tensor: &Tensor, error: ReadError) -> ReadError {
-    match &tensor.origin.member {
-        Some(member) => error.member(member.clone()),
-        None => error,
-    }
-}
-
-/// Turns big-endian elements into little-endian ones.
-pub fn swap(dtype: DType, bytes: &mut [u8]) {
-    fn each<const N: usize>(bytes: &mut [u8]) {
-        for b in bytes.as_chunks_mut::<N>().0 {
-            b.reverse();
-        }
-    }
-    match dtype.size() {
-        8 => each::<8>(bytes),
-        4 => each::<4>(bytes),
-        2 => each::<2>(bytes),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dtype::DType;
 
     #[test]
     fn buffers_lie_in_their_page_as_the_file_does() {

@@ -1,14 +1,16 @@
 //! The facts of a single tensor.
 
 use super::ElementTolerance;
-use super::block::{Guess, Setting};
+use super::block::Guess;
 use super::checksum;
 use super::convert::Converter;
 use super::facts::Facts;
 use super::kernel::BLOCK;
 use super::order::Positions;
 use super::piece::RANGE;
-use super::source::{Buffer, CHUNK_BYTES, Source, file_of, located};
+use super::setting::Setting;
+use super::source::{Buffer, CHUNK_BYTES, Source, file_of};
+use super::storage::located;
 use crate::dtype::DType;
 use crate::dump::{Payload, ReadError, Tensor};
 use crate::simd::Isa;

@@ -291,7 +291,7 @@ fn big_endian_files_read_like_little_endian_ones() {
         unreachable!()
     };
     let mut turned = bytes.to_vec();
-    source::swap(DType::F32, &mut turned);
+    storage::swap(DType::F32, &mut turned);
     let (mut file, _keep) = in_file(r.info.clone(), b"", &turned, None);
     if let Payload::File { big_endian, .. } = &mut file.payload {
         *big_endian = true;
@@ -613,12 +613,7 @@ fn partial_tensors_are_compared_where_both_are_known() {
 fn one_unreadable_pair_leaves_the_others_alone() {
     let (r, c) = pair(100);
     let (r, c) = (vector(DType::F32, &r), vector(DType::F32, &c));
-    let payload = Payload::File {
-        file: std::path::Path::new("/nowhere/x.npy").into(),
-        offset: 0,
-        big_endian: false,
-        crc: None,
-    };
+    let payload = Payload::in_file(std::path::Path::new("/nowhere/x.npy"), 0, false);
     let missing = tensor(r.info.clone(), payload);
     let short = vector(DType::F32, &[1.0]);
     let jobs = [&c, &missing, &short, &c].map(|candidate| Job {

@@ -3,9 +3,9 @@
 //! Slow and careful: every series is divided by a power of two that brings its largest value below 1, and summed twice,
 //! the second time about its mean. Differences of integers are exact.
 
-use super::block::{Setting, first_of, is_mismatch};
 use super::facts::{Core, Facts, Odd, Series};
 use super::moments::{Moments, exponent_of, scaled};
+use super::setting::{Setting, first_of, is_mismatch};
 use crate::dtype::DType;
 
 /// Adds a block of values whose count and bits have been seen to; `d` holds c − r where the subtraction would round.

@@ -1,6 +1,6 @@
 //! What is told of the suspicions: the causes at the origins, further faults behind them, and what another layer proves.
 
-use super::investigate::{DESCRIPTIONS, EXPLAINS, at_all, is_partial, lawful, weight};
+use super::suspect::{DESCRIPTIONS, EXPLAINS, at_all, lawful, weight};
 use super::tokens::{self, Pattern};
 use super::{Scene, Suspicion};
 use crate::causes;
@@ -121,7 +121,7 @@ fn unexplained(pair: &Pair, pattern: Option<Pattern>) -> Diagnosis {
         Outcome::Statistics(_) => {
             "only statistics are known here: dump the tensors to have causes tested".into()
         }
-        Outcome::Compared(stats) if is_partial(pair) => format!(
+        Outcome::Compared(stats) if pair.is_partial() => format!(
             "only {} elements are known here, and what can be tested on them leaves the difference as it is: dump whole \
              tensors to have all causes tested",
             stats.reference.count

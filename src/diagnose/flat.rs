@@ -14,29 +14,31 @@ const NARROWEST: usize = 8;
 /// The best width leaves no more than this share of the variance.
 const CLEAR: f64 = 0.3;
 
+/// Stages as wide as the residual stream.
+pub const STREAM: [Stage; 11] = [
+    Stage::TokEmbed,
+    Stage::Embed,
+    Stage::Input,
+    Stage::AttnNorm,
+    Stage::OProj,
+    Stage::AttnResidual,
+    Stage::AttnOutNorm,
+    Stage::MlpNorm,
+    Stage::DownProj,
+    Stage::Output,
+    Stage::FinalNorm,
+];
+
 /// (tokens, hidden) of a dump without shapes; `None` when shapes are known or the data do not tell.
 pub fn tokens_and_width(pairs: &[&Pair]) -> Option<(usize, usize)> {
     use crate::graph::known::*;
-    let stream = [
-        TokEmbed,
-        Embed,
-        Input,
-        AttnNorm,
-        OProj,
-        AttnResidual,
-        AttnOutNorm,
-        MlpNorm,
-        DownProj,
-        Output,
-        FinalNorm,
-    ];
     let held: Vec<(Stage, &Tensor)> = pairs
         .iter()
         .filter_map(|p| Some((p.key.stage?, p.reference.as_deref()?)))
         .collect();
     let mut streams = held
         .iter()
-        .filter(|(s, _)| stream.contains(s))
+        .filter(|(s, _)| STREAM.contains(s))
         .map(|(_, t)| t);
     let n = streams.clone().next()?.info.len();
     if n > ENOUGH || !streams.all(|t| t.info.shape().len() < 2 && t.info.len() == n) {

@@ -5,8 +5,8 @@
 //! length of every head's vector; it turns a query and the key of the same token alike, so the diagonal of the scores is that of
 //! Q·Kᵀ; and the first token sees itself alone, so its context is its own value.
 
-use super::scene::Geometry;
-use super::{Array, Scene, Side, Site};
+use super::array::Array;
+use super::geometry::Geometry;
 use crate::compare::FILLING;
 use crate::name::Stage;
 
@@ -79,21 +79,20 @@ impl Cut {
         }
     }
 
-    /// The cut of the reference, by the first layer that tells.
-    pub fn of(scene: &Scene<'_>, tower: &'static str) -> Cut {
-        let fused = scene
-            .tower(tower)
-            .filter(|p| p.key.stage == Some(Stage::QkvProj));
-        for pair in fused.take(2) {
-            let site = scene.site(Side::Reference, &pair.key);
-            let Some(whole) = site.dumped(Stage::QkvProj) else {
+    /// The cut by the first of these layers that tells; what was dumped in each is asked for by its stage.
+    pub fn of<'a, D: Fn(Stage) -> Option<Array>>(
+        layers: impl Iterator<Item = (&'a Geometry, D)>,
+    ) -> Cut {
+        for (g, dumped) in layers {
+            let Some(whole) = dumped(Stage::QkvProj) else {
                 continue;
             };
-            let Some(usual) = Cut::USUAL.left(&site, &whole) else {
+            let left = |cut: Cut| cut.left(g, &dumped, &whole);
+            let Some(usual) = left(Cut::USUAL) else {
                 continue;
             };
             let others = Cut::all().skip(1);
-            let found = others.filter_map(|cut| Some((cut.left(&site, &whole)?, cut)));
+            let found = others.filter_map(|cut| Some((left(cut)?, cut)));
             let best = found.min_by(|a, b| a.0.total_cmp(&b.0));
             return match best {
                 Some((left, cut)) if left < CLEARLY * usual => cut,
@@ -104,19 +103,24 @@ impl Cut {
     }
 
     /// What the identities leave under this cut; `None` where nothing can be tested.
-    fn left(self, site: &Site<'_>, whole: &Array) -> Option<f64> {
-        let part = |i| self.part(whole, site.geometry(), i);
+    fn left(
+        self,
+        g: &Geometry,
+        dumped: &impl Fn(Stage) -> Option<Array>,
+        whole: &Array,
+    ) -> Option<f64> {
+        let part = |i| self.part(whole, g, i);
         let mut errors = Vec::new();
         for (i, rotated) in [(0, Stage::QRope), (1, Stage::KRope)] {
-            if let (Some(x), Some(y)) = (part(i), site.dumped(rotated)) {
+            if let (Some(x), Some(y)) = (part(i), dumped(rotated)) {
                 errors.extend(gap(&lengths(&x), &lengths(&y)));
             }
         }
         let scores = [Stage::AttnQk, Stage::AttnScores];
-        if let Some(scores) = scores.iter().find_map(|s| site.dumped(*s)) {
+        if let Some(scores) = scores.iter().find_map(|s| dumped(*s)) {
             errors.extend(diagonal(&part(0)?, &part(1)?, &scores));
         }
-        if let (Some(v), Some(context)) = (part(2), site.dumped(Stage::AttnCtx)) {
+        if let (Some(v), Some(context)) = (part(2), dumped(Stage::AttnCtx)) {
             errors.extend(first_token(&v, &context));
         }
         (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64)

@@ -1,11 +1,26 @@
 //! Sizes of the model, inferred from the shapes of both dumps, and the canonical axes that follow.
 
+use super::array::Array;
 use super::flat;
-use super::scene::{Array, Geometry, part_of};
-use crate::dump::{Tensor, TensorInfo};
+use crate::dump::{Payload, Tensor, TensorInfo};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+
+/// Sizes of the model, as far as shapes tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Geometry {
+    pub hidden: Option<usize>,
+    pub heads: Option<usize>,
+    pub kv_heads: Option<usize>,
+    pub head_dim: Option<usize>,
+    /// (batch, tokens) of each step.
+    pub steps: HashMap<Option<u32>, (usize, usize)>,
+    /// (batch, tokens) that are looked at, for steps whose tensors are too large to be looked at whole.
+    pub kept: HashMap<Option<u32>, (usize, usize)>,
+    /// Elements of an array that is looked at whole.
+    pub whole: usize,
+}
 
 /// Elements that are left of the largest tensor of a step, about.
 const PART: usize = 1 << 16;
@@ -69,24 +84,10 @@ impl Geometry {
             whole,
             ..Geometry::default()
         };
-        use crate::graph::known::*;
-        let stream = [
-            TokEmbed,
-            Embed,
-            Input,
-            AttnNorm,
-            OProj,
-            AttnResidual,
-            AttnOutNorm,
-            MlpNorm,
-            DownProj,
-            Output,
-            FinalNorm,
-        ];
         let of_stream = || {
             shapes
                 .iter()
-                .filter(|(_, s, shape)| stream.contains(s) && shape.len() >= 2)
+                .filter(|(_, s, shape)| flat::STREAM.contains(s) && shape.len() >= 2)
         };
         g.hidden = most_common(of_stream().map(|(_, _, shape)| shape[shape.len() - 1]));
         let scores = |key: &Key| {
@@ -358,4 +359,17 @@ fn most_common(values: impl Iterator<Item = usize>) -> Option<usize> {
         .into_iter()
         .max_by_key(|(value, count)| (*count, std::cmp::Reverse(*value)))
         .map(|(value, _)| value)
+}
+
+/// The elements of a tensor that `info` names, from its first one on. A checksum is left to the comparison, which has read
+/// all that it covers.
+pub fn part_of(tensor: &Tensor, info: TensorInfo) -> Tensor {
+    let mut part = Tensor {
+        info,
+        ..tensor.clone()
+    };
+    if let Payload::File { crc, .. } = &mut part.payload {
+        *crc = None;
+    }
+    part
 }

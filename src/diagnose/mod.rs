@@ -1,5 +1,6 @@
 //! Why it diverges: hypotheses that were tested on the data, ranked by how much of the difference they explain.
 
+mod array;
 mod conclude;
 mod flat;
 pub mod fused;
@@ -9,11 +10,14 @@ pub mod investigate;
 pub mod laws;
 pub mod relations;
 pub mod scene;
+mod suspect;
 mod tokens;
 
 use crate::causes::Cause;
+pub use array::Array;
+pub use geometry::Geometry;
 pub use investigate::{Conclusion, investigate};
-pub use scene::{Array, Geometry, Scene, Side, Site};
+pub use scene::{Scene, Side, Site};
 
 use crate::name::Key;
 

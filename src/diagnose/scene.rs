@@ -1,49 +1,15 @@
 //! Both dumps as arrays in canonical axes, for the relations and laws: loaded when asked for, cut to a sample when large,
 //! forgotten when others need the room.
 
+use super::array::Array;
 use super::fused::Cut;
+use super::geometry::{Geometry, part_of};
 use super::head_norm::undumped;
 use crate::dump::{Payload, Tensor, TensorInfo};
-use crate::math::{distance, norm};
 use crate::name::{Key, Stage};
 use crate::pairs::Pair;
 use std::collections::{BTreeMap, HashMap};
-use std::ops::Deref;
-use std::sync::{Arc, LazyLock, Mutex};
-
-/// Values of one tensor, row-major.
-///
-/// Canonical axes by stage ([`Scene::array`]): `[batch, token, feature]` for the residual stream, norms, projections of the MLP
-/// and logits; `[batch, token, head, channel]` for Q, K, V (raw, normed, rotated) and the context; `[batch, head, query, key]`
-/// for scores and attention weights; `[batch, token]` for ids.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Array {
-    pub shape: Vec<usize>,
-    pub data: Values,
-}
-
-/// Numbers that clones share. A vector becomes one without being copied.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Values(Arc<Vec<f64>>);
-
-impl From<Vec<f64>> for Values {
-    fn from(values: Vec<f64>) -> Self {
-        Values(Arc::new(values))
-    }
-}
-
-impl FromIterator<f64> for Values {
-    fn from_iter<I: IntoIterator<Item = f64>>(values: I) -> Self {
-        Vec::from_iter(values).into()
-    }
-}
-
-impl Deref for Values {
-    type Target = [f64];
-    fn deref(&self) -> &[f64] {
-        &self.0
-    }
-}
+use std::sync::{LazyLock, Mutex};
 
 /// Which dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,21 +27,6 @@ impl Side {
             Side::Candidate => "candidate",
         }
     }
-}
-
-/// Sizes of the model, as far as shapes tell.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Geometry {
-    pub hidden: Option<usize>,
-    pub heads: Option<usize>,
-    pub kv_heads: Option<usize>,
-    pub head_dim: Option<usize>,
-    /// (batch, tokens) of each step.
-    pub steps: HashMap<Option<u32>, (usize, usize)>,
-    /// (batch, tokens) that are looked at, for steps whose tensors are too large to be looked at whole.
-    pub kept: HashMap<Option<u32>, (usize, usize)>,
-    /// Elements of an array that is looked at whole.
-    pub whole: usize,
 }
 
 /// Everything a hypothesis may look at.
@@ -190,7 +141,15 @@ impl<'a> Scene<'a> {
         if let Some(known) = lock(&self.cuts).get(tower) {
             return *known;
         }
-        let cut = Cut::of(self, tower);
+        // the first layer that tells
+        let fused = self.tower(tower);
+        let fused = fused
+            .filter(|p| p.key.stage == Some(Stage::QkvProj))
+            .take(2);
+        let cut = Cut::of(fused.map(|p| {
+            let site = self.site(Side::Reference, &p.key);
+            (site.geometry(), move |stage| site.dumped(stage))
+        }));
         lock(&self.cuts).insert(tower, cut);
         cut
     }
@@ -334,19 +293,6 @@ fn is_complete(t: &Tensor) -> bool {
     matches!(t.payload, File { .. } | Memory(_) | Stream(_))
 }
 
-/// The elements of a tensor that `info` names, from its first one on. A checksum is left to the comparison, which has read
-/// all that it covers.
-pub fn part_of(tensor: &Tensor, info: TensorInfo) -> Tensor {
-    let mut part = Tensor {
-        info,
-        ..tensor.clone()
-    };
-    if let Payload::File { crc, .. } = &mut part.payload {
-        *crc = None;
-    }
-    part
-}
-
 /// One layer (or the part outside the layers) of one side at one step.
 #[derive(Clone, Copy)]
 pub struct Site<'a> {
@@ -453,73 +399,5 @@ impl<'a> Site<'a> {
         self.scene
             .cut(self.tower)
             .part(&whole, self.geometry(), part)
-    }
-}
-
-impl Array {
-    pub fn new(shape: Vec<usize>, data: Vec<f64>) -> Self {
-        debug_assert_eq!(shape.iter().product::<usize>(), data.len());
-        Array {
-            shape,
-            data: data.into(),
-        }
-    }
-
-    /// Length of the last axis (1 for a scalar).
-    pub fn width(&self) -> usize {
-        self.shape.last().copied().unwrap_or(1)
-    }
-
-    /// Rows along the last axis.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f64]> + Clone {
-        self.data.chunks_exact(self.width().max(1))
-    }
-
-    /// The same values as `[rows, width]` with another width; `None` when it does not divide.
-    pub fn with_width(&self, width: usize) -> Option<Array> {
-        let fits = width > 0 && self.data.len().is_multiple_of(width);
-        fits.then(|| Array {
-            shape: vec![self.data.len() / width, width],
-            data: self.data.clone(),
-        })
-    }
-
-    pub fn map(&self, f: impl Fn(f64) -> f64) -> Array {
-        Array {
-            shape: self.shape.clone(),
-            data: self.data.iter().map(|x| f(*x)).collect(),
-        }
-    }
-
-    /// Element by element; `None` when the sizes differ.
-    pub fn zip(&self, other: &Array, f: impl Fn(f64, f64) -> f64) -> Option<Array> {
-        let same = self.data.len() == other.data.len();
-        same.then(|| Array {
-            shape: self.shape.clone(),
-            data: self
-                .data
-                .iter()
-                .zip(&*other.data)
-                .map(|(a, b)| f(*a, *b))
-                .collect(),
-        })
-    }
-
-    pub fn plus(&self, other: &Array) -> Option<Array> {
-        self.zip(other, |a, b| a + b)
-    }
-
-    pub fn minus(&self, other: &Array) -> Option<Array> {
-        self.zip(other, |a, b| a - b)
-    }
-
-    /// ‖x‖ over finite elements.
-    pub fn norm(&self) -> f64 {
-        norm(&self.data)
-    }
-
-    /// ‖self − other‖ / ‖other‖ over places finite on both sides; 1 when nothing can be compared.
-    pub fn distance(&self, other: &Array) -> f64 {
-        distance(&self.data, &other.data)
     }
 }

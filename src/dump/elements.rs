@@ -94,12 +94,7 @@ mod tests {
     fn a_place_of_a_view_is_known_in_the_whole() {
         let path = Path::new("x.npy");
         let tensor = |info: TensorInfo, offset: u64| {
-            let payload = Payload::File {
-                file: path.into(),
-                offset,
-                big_endian: false,
-                crc: None,
-            };
+            let payload = Payload::in_file(path, offset, false);
             formats::tensor(path, "npy", "x".into(), info, payload)
         };
         let whole = tensor(

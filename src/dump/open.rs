@@ -5,6 +5,7 @@ use super::formats::npy::Npy;
 use super::formats::raw::{Description, Raw};
 use super::formats::{self, FORMATS};
 use super::manifest::Manifests;
+use super::read::head;
 use super::select::Selector;
 use super::{DiskFile, Dump, Format, Hints, Opened, ReadError, names, nearest, passes};
 use crate::natural::natural;
@@ -221,15 +222,6 @@ fn open_file(path: &Path, hints: &Hints, described: Option<&Description>) -> Out
         }
         Err(error) => Outcome::Unreadable(error),
     }
-}
-
-/// The first bytes of a file, at most `limit`.
-pub(super) fn head(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
-    let io = |e| ReadError::io(path, e);
-    let mut head = Vec::new();
-    let file = File::open(path).map_err(io)?;
-    file.take(limit).read_to_end(&mut head).map_err(io)?;
-    Ok(head)
 }
 
 /// The start of a file, and the file itself.

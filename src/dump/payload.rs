@@ -27,6 +27,18 @@ pub enum Payload {
     Statistics,
 }
 
+impl Payload {
+    /// Elements as they stand in a file from `offset` on, without a checksum.
+    pub fn in_file(file: impl Into<DiskFile>, offset: u64, big_endian: bool) -> Payload {
+        Payload::File {
+            file: file.into(),
+            offset,
+            big_endian,
+            crc: None,
+        }
+    }
+}
+
 /// The stated checksum of a stretch of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crc {

@@ -109,12 +109,7 @@ impl Tensor {
                 offset,
                 big_endian,
                 ..
-            } => Payload::File {
-                file: file.clone(),
-                offset: offset + skip,
-                big_endian: *big_endian,
-                crc: None,
-            },
+            } => Payload::in_file(file.clone(), offset + skip, *big_endian),
             Payload::Memory(bytes) => {
                 let end = skip + info.byte_extent();
                 let part = bytes
@@ -226,6 +221,15 @@ impl Read for PartReader {
         self.len -= read as u64;
         Ok(read)
     }
+}
+
+/// The first bytes of a file, at most `limit`.
+pub fn head(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
+    let io = |e| ReadError::io(path, e);
+    let mut head = Vec::new();
+    let file = File::open(path).map_err(io)?;
+    file.take(limit).read_to_end(&mut head).map_err(io)?;
+    Ok(head)
 }
 
 #[cfg(test)]

@@ -269,12 +269,7 @@ mod tests {
         let swapped: Vec<u8> = (0..count).flat_map(|i| (i as f32).to_be_bytes()).collect();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [&[7; 5], swapped.as_slice()].concat()).unwrap();
-        let at = Payload::File {
-            file: file.path().into(),
-            offset: 5,
-            big_endian: true,
-            crc: None,
-        };
+        let at = Payload::in_file(file.path(), 5, true);
         let bytes: Arc<[u8]> = bytes.into();
         let stream = Payload::Stream(Arc::new(Bytes(Arc::clone(&bytes))));
         let tensor = |payload| Tensor {

@@ -1,7 +1,7 @@
 //! The data flow between the tensors that were dumped: nearest available ancestors and descendants.
 
 use super::{Key, Stage, graph};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The keys that are available, with the bounds of the model they come from.
 #[derive(Clone, Debug, Default)]
@@ -10,7 +10,12 @@ pub struct Flow {
     stages: BTreeSet<Stage>,
     last_layer: BTreeMap<Stack, u32>,
     steps: BTreeSet<u32>,
+    /// Families of which a layer (or a stack, `None`) has a node: only they take part there.
+    families: HashSet<(Stack, Option<u32>, usize)>,
 }
+
+/// The family that every model may have nodes of.
+const CORE: usize = 0;
 
 /// A place in the model, dumped or not; ordered as the pipeline runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -107,6 +112,9 @@ impl Flow {
             let Some(node) = Node::of(key) else { continue };
             flow.stages.insert(node.stage);
             flow.steps.extend(key.step);
+            let family = graph().node(node.stage).family;
+            flow.families.insert((node.stack, node.layer, family));
+            flow.families.insert((node.stack, None, family));
             if let Some(layer) = key.layer {
                 let last = flow.last_layer.entry(node.stack).or_insert(layer);
                 *last = layer.max(*last);
@@ -173,6 +181,12 @@ impl Flow {
         (found, passed)
     }
 
+    /// Whether the model has such a node there, as far as the dump tells.
+    fn has(&self, node: &Node) -> bool {
+        let family = graph().node(node.stage).family;
+        family == CORE || self.families.contains(&(node.stack, node.layer, family))
+    }
+
     /// The parents in the model, whether they were dumped or not.
     fn parents(&self, node: Node, parents: &mut Vec<Node>) {
         let row = graph().node(node.stage);
@@ -184,7 +198,8 @@ impl Flow {
             _ => parents.extend(
                 row.inputs
                     .iter()
-                    .map(|&p| node.at(p, node.layer.filter(|_| p.is_per_layer()))),
+                    .map(|&p| node.at(p, node.layer.filter(|_| p.is_per_layer())))
+                    .filter(|p| self.has(p)),
             ),
         }
         if let (Some(cached), Some(step)) = (row.cached, node.step) {
@@ -209,7 +224,11 @@ impl Flow {
             (Stage::Output, _, _) => return children.push(node.at(Stage::FinalNorm, None)),
             _ => {}
         }
-        for child in graph().stages() {
+        let exists = |child: &Stage| {
+            let layer = node.layer.filter(|_| child.is_per_layer());
+            self.has(&node.at(*child, layer))
+        };
+        for child in graph().stages().into_iter().filter(exists) {
             let row = graph().node(child);
             if row.cached == Some(node.stage)
                 && let Some(step) = node.step
@@ -253,31 +272,6 @@ impl Key {
     /// A stage itself, and no further form of it.
     pub fn is_canonical(&self) -> bool {
         self.stage.is_some() && self.rest == self.tower()
-    }
-}
-
-/// Where a key stands in the pipeline.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position {
-    step: Option<u32>,
-    stack: Stack,
-    zone: u8,
-    layer: Option<u32>,
-    stage: Option<Stage>,
-    rank: Option<u32>,
-    rest: String,
-}
-
-/// Sorts keys as the pipeline runs.
-pub(crate) fn pipeline_position(key: &Key) -> Position {
-    Position {
-        step: key.step,
-        stack: Stack::of(key),
-        zone: key.stage.map_or(1, zone),
-        layer: key.layer,
-        stage: key.stage,
-        rank: key.rank,
-        rest: key.rest.clone(),
     }
 }
 

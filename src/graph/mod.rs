@@ -8,24 +8,44 @@ mod condition;
 mod flow;
 mod key;
 mod model;
+mod path;
+mod places;
 mod stage;
+pub(crate) mod word;
 mod words;
 
 pub use condition::{Condition, Fact, Says, Term};
 pub use flow::Flow;
-pub(crate) use flow::pipeline_position;
 pub use key::Key;
 pub use model::{Choice, Family, Graph, ModelError, Node, Spelling};
+pub use path::{Path, Segment, path, push};
+pub use places::{Containers, Places, Votes, places};
 pub use stage::{Stage, known};
-pub use words::{Words, words};
+pub use words::{Set, Words, words};
 
 use std::sync::OnceLock;
 
+/// Files of `models/`, as (path, text).
+macro_rules! models {
+    ($($family:literal,)*) => {
+        &[$((concat!("models/", $family, ".toml"), include_str!(concat!("../models/", $family, ".toml"))),)*]
+    };
+}
+
 /// The families that tdiff knows, in the order in which their nodes are read.
-const MODELS: &[(&str, &str)] = &[(
-    "models/decoder.toml",
-    include_str!("../models/decoder.toml"),
-)];
+const MODELS: &[(&str, &str)] = models!(
+    "decoder",
+    "moe",
+    "mla",
+    "ssm",
+    "linear",
+    "parts",
+    "cross",
+    "vision",
+    "conv",
+    "diffusion",
+    "audio",
+);
 
 static GRAPH: OnceLock<Graph> = OnceLock::new();
 

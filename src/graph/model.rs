@@ -17,6 +17,8 @@ pub struct Graph {
     pub choices: Vec<Choice>,
     /// (dialect, spelling) of what is known to be no node.
     pub nothing: Vec<Spelling>,
+    /// Lists whose members of one number run one after the other.
+    pub interleaved: Vec<Vec<String>>,
 }
 
 /// A kind of model, or of a part of models.
@@ -36,6 +38,8 @@ pub struct Node {
     pub inputs: Vec<Stage>,
     /// Whether every layer has one.
     pub per_layer: bool,
+    /// Whether it stands in blocks that are no plain stack of layers: its tensors keep their paths.
+    pub per_block: bool,
     /// Many models do not have it: its absence is no gap in a dump.
     pub optional: bool,
     pub hint: String,
@@ -55,6 +59,8 @@ pub struct Node {
     pub modules: Vec<Spelling>,
     /// Its place among all nodes, as they run.
     pub rank: usize,
+    /// Whether it stands in one data flow with the nodes of the first family: only then its rank says something beside theirs.
+    pub linked: bool,
 }
 
 /// How one producer writes a node, without the layer and the model's own prefix.
@@ -112,6 +118,8 @@ struct FileRow {
     family: String,
     about: String,
     #[serde(default)]
+    interleaved: Vec<Vec<String>>,
+    #[serde(default)]
     node: Vec<NodeRow>,
     #[serde(default)]
     choice: Vec<ChoiceRow>,
@@ -158,6 +166,7 @@ enum Per {
     #[default]
     Layer,
     Model,
+    Block,
 }
 
 #[derive(Deserialize)]
@@ -300,12 +309,14 @@ impl Graph {
                 graph.choices.push(choice);
             }
             graph.nothing.extend(spellings(&file.nothing));
+            graph.interleaved.extend(file.interleaved.iter().cloned());
         }
         graph.rank(&written).map_err(|name| ModelError {
             path: sources.last().map_or("", |s| s.path).to_owned(),
             line: 0,
             message: format!("`{name}` is computed from itself"),
         })?;
+        graph.link();
         Ok(graph)
     }
 
@@ -352,6 +363,7 @@ impl Graph {
             operation: row.operation.clone(),
             inputs,
             per_layer: row.per == Per::Layer,
+            per_block: row.per == Per::Block,
             optional: row.optional,
             hint: if row.hint.is_empty() {
                 row.holds.clone()
@@ -367,12 +379,44 @@ impl Graph {
             names: spellings(&row.names),
             modules: spellings(&row.modules),
             rank: 0,
+            linked: false,
         };
         self.nodes[stage.0 as usize] = node;
         for fed in source.stages(self, &row.feeds)? {
             self.nodes[fed.0 as usize].inputs.push(stage);
         }
         Ok(())
+    }
+
+    /// Marks the nodes that are computed from those of the first family and feed into them.
+    fn link(&mut self) {
+        let order = self.stages();
+        let core = |node: &Node| node.family == 0;
+        let mut behind: Vec<bool> = self.nodes.iter().map(core).collect();
+        let mut before = behind.clone();
+        for stage in &order {
+            let inputs = &self.nodes[stage.0 as usize].inputs;
+            behind[stage.0 as usize] |= inputs.iter().any(|i| behind[i.0 as usize]);
+        }
+        for stage in order
+            .iter()
+            .rev()
+            .filter(|s| before[s.0 as usize])
+            .copied()
+            .collect::<Vec<_>>()
+        {
+            let mut open = vec![stage];
+            while let Some(stage) = open.pop() {
+                for input in &self.nodes[stage.0 as usize].inputs {
+                    if !std::mem::replace(&mut before[input.0 as usize], true) {
+                        open.push(*input);
+                    }
+                }
+            }
+        }
+        for (at, node) in self.nodes.iter_mut().enumerate() {
+            node.linked = behind[at] && before[at];
+        }
     }
 
     /// Numbers the nodes as they run: a node behind its inputs, else as the files have them. `Err` names one of a circle.

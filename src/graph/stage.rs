@@ -92,6 +92,11 @@ impl Stage {
         &graph().node(self).hint
     }
 
+    /// Whether it is a node of the first family, which is part of most models.
+    pub fn is_core(self) -> bool {
+        graph().node(self).family == 0
+    }
+
     /// Whether the stage belongs to a layer (`layers.I.` stands before it).
     pub fn is_per_layer(self) -> bool {
         graph().node(self).per_layer

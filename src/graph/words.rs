@@ -49,6 +49,9 @@ pub struct Words {
     pub exporter: Exporter,
     #[serde(deserialize_with = "turned")]
     pub synonyms: HashMap<String, String>,
+    pub sections: Vec<Vec<String>>,
+    pub early: Set,
+    pub late: Set,
     pub tower: Vec<Tower>,
 }
 

@@ -1,6 +1,6 @@
 //! What producers put around a name: steps, ranks, phases, call counters, devices, process ids, hook suffixes.
 
-use super::words::{Word, split};
+use super::words::{Word, hump, split, split_humps};
 use crate::graph;
 use std::borrow::Cow;
 
@@ -26,6 +26,8 @@ pub(super) struct Clean {
     pub inner: bool,
     /// A function of the framework (`Tensor.__mul__`), which no module calls by a name of its own.
     pub function: bool,
+    /// Humps part its words.
+    pub humps: bool,
     /// Tags that set tensors of one name apart.
     pub extra: String,
 }
@@ -51,6 +53,20 @@ pub(super) fn clean(name: &str) -> Clean {
     take_marks(&mut c);
     find_counter(&mut c);
     c
+}
+
+/// Reads the names of one side alone. Where most have humps in place of separators (`layer0AttnNorm`), humps part words.
+pub(super) fn clean_all<'a>(names: impl Iterator<Item = &'a str>) -> Vec<Clean> {
+    let mut cleans: Vec<Clean> = names.map(clean).collect();
+    let humped = |c: &&Clean| matches!(&c.words[..], [one] if hump(&one.text).is_some());
+    if cleans.iter().filter(humped).count() * 2 >= cleans.len() && !cleans.is_empty() {
+        for c in &mut cleans {
+            c.words = split_humps(std::mem::take(&mut c.words));
+            c.humps = true;
+        }
+    }
+    super::exporter::settle(&mut cleans);
+    cleans
 }
 
 /// Members of an archive may keep the extension of a tensor file.

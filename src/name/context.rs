@@ -23,6 +23,8 @@ pub(super) struct Names<'a> {
     place: Vec<usize>,
     pub steps: Vec<Option<u32>>,
     pub ranks: Vec<Option<u32>>,
+    /// The number before a name, where such numbers count dumps.
+    pub counters: Vec<Option<u32>>,
 }
 
 /// What the names of a dump say together.
@@ -95,8 +97,14 @@ impl<'a> Names<'a> {
         let counters = take_counters(&mut cleans);
         let mut raws: Vec<Raw> = cleans.into_iter().map(read::read_raw).collect();
         let dialects = read::rank_dialects(&raws);
+        // hooks count the calls of a module from `name#1` on; logs count tensors of one name from `name#2` on
+        let calls = raws.iter().any(|r| r.clean.occurrence == Some(1));
         for raw in &mut raws {
             read::settle(raw, &dialects);
+            if calls && raw.clean.occurrence.is_some() {
+                // a later call of a module computes something else
+                raw.hit = None;
+            }
         }
         let mut sequence: Vec<usize> = (0..entries.len()).collect();
         if entries.iter().all(|e| e.sequence.is_some()) {
@@ -116,6 +124,7 @@ impl<'a> Names<'a> {
             place,
             steps: Vec::new(),
             ranks,
+            counters,
         };
         names.steps = names.find_steps();
         names.settle_layers();
@@ -126,7 +135,8 @@ impl<'a> Names<'a> {
     fn settle_layers(&mut self) {
         let several = self.raws.iter().any(|r| r.layer.is_some_and(|l| l > 0));
         let transformer = self.raws.iter().any(|r| {
-            let attention = |s: Stage| (Stage::AttnNorm..=Stage::AttnResidual).contains(&s);
+            let attention =
+                |s: Stage| s.is_core() && (Stage::AttnNorm..=Stage::AttnResidual).contains(&s);
             r.layer.is_some()
                 || r.hit.is_some_and(|h| match h.reading {
                     Reading::Stage(s) => attention(s),

@@ -176,7 +176,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         let dialect = number(&spelling.dialect).unwrap_or(dialects.len());
         add(dialect, &spelling.text, layered, reading);
     }
-    for stage in graph::graph().stages() {
+    let stages = graph::graph().stages().into_iter();
+    for stage in stages.filter(|s| !graph::graph().node(*s).per_block) {
         let (layered, reading) = (stage.is_per_layer(), Reading::Stage(stage));
         add(dialects.len(), stage.name(), layered, reading);
     }
@@ -204,7 +205,8 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 fn spellings() -> Vec<(&'static Spelling, bool, Reading)> {
     let graph = graph::graph();
     let mut all = Vec::new();
-    let stages = graph.stages();
+    let mut stages = graph.stages();
+    stages.retain(|s| !graph.node(*s).per_block);
     for &stage in &stages {
         let names = &graph.node(stage).names;
         all.extend(
@@ -311,7 +313,8 @@ mod tests {
 
     #[test]
     fn every_canonical_name_reads_as_itself() {
-        for stage in graph::graph().stages() {
+        let stages = graph::graph().stages().into_iter();
+        for stage in stages.filter(|s| !graph::graph().node(*s).per_block) {
             let read = look_up(
                 &split(stage.name()),
                 stage.is_per_layer(),

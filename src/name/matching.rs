@@ -3,7 +3,7 @@
 use super::context::Names;
 use super::pairing::{FEW, How, Note, Paired, Pairing};
 use super::read::is_leading_noise;
-use super::words::{joined, split};
+use super::words::{joined, split, split_humps};
 use super::{Entry, Key, Stage};
 use crate::threads::both;
 use std::cell::LazyCell;
@@ -164,7 +164,11 @@ impl<'a> Matcher<'a> {
     /// The key with separators and case of the rest made one.
     fn comparable(&self, half: &Half<'_>, i: usize) -> Key {
         let mut key = half.keys[i].clone();
-        key.rest = joined(&split(&key.rest));
+        let mut words = split(&key.rest);
+        if half.names.raws[i].clean.humps {
+            words = split_humps(words);
+        }
+        key.rest = joined(&words);
         key
     }
 
@@ -415,6 +419,7 @@ impl<'a> Matcher<'a> {
             notes: self.notes,
             reference_tag: None,
             candidate_tag: None,
+            places: Default::default(),
         }
     }
 

@@ -11,8 +11,8 @@ mod exporter;
 mod layer;
 mod llama_cpp;
 mod matching;
-mod order;
 mod pairing;
+mod paths;
 mod read;
 mod rename;
 mod rules;
@@ -20,10 +20,10 @@ mod sides;
 mod steps;
 mod tags;
 mod weights;
-mod words;
 
+use crate::graph::Path;
+use crate::graph::word as words;
 pub use crate::graph::{Flow, Key, Stage};
-pub use order::{Item, OrderBasis, order, unused};
 pub use pairing::{How, Note, Paired, Pairing, pair};
 pub use rename::{Map, Side};
 pub use sides::{Sides, split_sides};
@@ -51,15 +51,23 @@ pub struct Options {
     pub order: Option<Vec<String>>,
 }
 
+/// What names say of the order in which their tensors were made, one entry per tensor.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// The paths through the modules.
+    pub paths: Vec<Path>,
+    /// The number before a name, where such numbers count dumps.
+    pub counters: Vec<Option<u32>>,
+}
+
 /// Reads all names of one side together: dialect, repetition and neighbours decide what a name means.
-pub fn keys(entries: &[Entry<'_>]) -> Vec<Key> {
-    let mut names: Vec<_> = entries.iter().map(|e| clean::clean(e.name)).collect();
-    exporter::settle(&mut names);
+pub fn keys(entries: &[Entry<'_>]) -> (Vec<Key>, Places) {
+    let names = clean::clean_all(entries.iter().map(|e| e.name));
     let tag = tags::common_tag(&tags::words_of(&names));
     let mut side = context::Names::read(entries, names, tag.as_slice());
     let facts = side.facts();
     steps::settle_steps(&mut [&mut side]);
-    side.keys(&facts)
+    (side.keys(&facts), side.places())
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Two sets of names become pairs: same names, then the same stage, then what is left and matches in one way only.
 
-use super::clean::{self, Clean};
+use super::clean::{Clean, clean_all};
 use super::context::Names;
-use super::exporter;
 use super::matching::{Half, Matcher};
 use super::rename::{Side, rename};
 use super::steps::settle_steps;
 use super::tags::{Tag, side_tags};
-use super::{Entry, Key, Options};
+use super::{Entry, Key, Options, Places};
 use crate::threads::both;
 use std::borrow::Cow;
 
@@ -25,6 +24,8 @@ pub struct Pairing {
     pub notes: Vec<Note>,
     pub reference_tag: Option<String>,
     pub candidate_tag: Option<String>,
+    /// What the names of the reference and of the candidate say of the order.
+    pub places: [Places; 2],
 }
 
 /// Two tensors that are the same place in the model.
@@ -65,11 +66,7 @@ pub struct Note {
 /// Pairs two dumps by their names.
 pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options) -> Pairing {
     let count = reference.len() + candidate.len();
-    let cleans = |entries: &[Entry<'_>]| {
-        let mut cleans: Vec<Clean> = entries.iter().map(|e| clean::clean(e.name)).collect();
-        exporter::settle(&mut cleans);
-        cleans
-    };
+    let cleans = |entries: &[Entry<'_>]| clean_all(entries.iter().map(|e| e.name));
     let (mut cleans_r, mut cleans_c) = both(count, FEW, || cleans(reference), || cleans(candidate));
     let (tags_r, tags_c) = side_tags(&cleans_r, &cleans_c, options);
     let mut notes = tags_not_found(&cleans_r, &cleans_c, options);
@@ -133,6 +130,8 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
     m.only_ones();
     m.replicas();
     let mut pairing = m.finish();
+    let (places_r, places_c) = both(count, FEW, || names_r.places(), || names_c.places());
+    pairing.places = [places_r, places_c];
     pairing.reference_tag = tags_r.first().map(Tag::text);
     pairing.candidate_tag = tags_c.first().map(Tag::text);
     let left = |alone: &[(usize, Key)]| alone.iter().any(|(_, key)| key.layer.is_some());

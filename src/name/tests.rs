@@ -1,6 +1,7 @@
 //! Names that real producers write, read as whole dumps.
 
 use super::*;
+use crate::order::{Item, order};
 
 /// Reads the names together and shows their keys.
 fn read(names: &[&str]) -> Vec<String> {
@@ -11,7 +12,7 @@ fn read(names: &[&str]) -> Vec<String> {
             ..Entry::default()
         })
         .collect();
-    keys(&entries).iter().map(Key::to_string).collect()
+    keys(&entries).0.iter().map(Key::to_string).collect()
 }
 
 /// Rows of `name => key`, read as one dump.
@@ -32,7 +33,7 @@ fn check(table: &str) {
 fn hugging_face_llama_with_hook_suffixes() {
     check(
         "model.embed_tokens => tok_embed
-         model.rotary_emb.0 => rotary_emb.0
+         model.rotary_emb.0 => rope_tables
          model.layers.0.input_layernorm => layers.0.attn_norm
          model.layers.0.self_attn.q_proj => layers.0.q_proj
          model.layers.0.self_attn.o_proj => layers.0.o_proj
@@ -194,7 +195,7 @@ fn llama_cpp_graph_with_one_name_for_several_operations() {
             ..Entry::default()
         })
         .collect();
-    let found: Vec<String> = keys(&entries).iter().map(Key::to_string).collect();
+    let found: Vec<String> = keys(&entries).0.iter().map(Key::to_string).collect();
     let want: Vec<&str> = rows.iter().map(|r| r.2).collect();
     assert_eq!(found, want);
 }
@@ -210,7 +211,7 @@ fn llama_cpp_graph_where_the_last_of_a_name_survived() {
                 ..Entry::default()
             })
             .collect();
-        keys(&entries)[0].to_string()
+        keys(&entries).0[0].to_string()
     };
     assert_eq!(key(&[("Qcur-0", &[5, 8, 32])]), "layers.0.q_rope");
     assert_eq!(key(&[("Qcur-0", &[5, 256])]), "layers.0.q_proj");
@@ -462,12 +463,12 @@ fn hand_made_names() {
 #[test]
 fn what_is_no_stage_keeps_its_cleaned_name() {
     check(
-        "model.layers.0.mlp.gate => layers.0.mlp.gate
+        "model.layers.0.mlp.gate => layers.0.router_logits
          model.layers.0.mlp.experts.3.gate_proj => layers.0.mlp.experts.3.gate_proj
          model.layers.0.mlp => layers.0.down_proj
          model.layers.0.mixer.in_proj => layers.0.mixer.in_proj
          model.layers.0.linear_attn.out_proj => layers.0.linear_attn.out_proj
-         model.layers.0.self_attn.kv_a_proj_with_mqa => layers.0.self_attn.kv_a_proj_with_mqa",
+         model.layers.0.self_attn.kv_a_proj_with_mqa => layers.0.kv_a",
     );
     check(
         "conv1 => conv1
@@ -632,7 +633,7 @@ mod any_names {
         ) {
             let entries = |names: &'_ [String]| -> Vec<Key> {
                 let e: Vec<Entry<'_>> = names.iter().map(|name| Entry { name, ..Entry::default() }).collect();
-                keys(&e)
+                keys(&e).0
             };
             let found = entries(&r);
             prop_assert_eq!(found.len(), r.len());
@@ -646,8 +647,11 @@ mod any_names {
             seen.sort_unstable();
             seen.dedup();
             prop_assert_eq!(seen.len(), r.len());
-            let items: Vec<Item<'_>> = p.pairs.iter().map(|q| Item { key: &q.key, name: &r[q.reference], sequence: None }).collect();
-            let (mut sorted, _) = order(&items, Some(&r));
+            let (keys, places) = keys(&ea);
+            let items: Vec<Item<'_>> = (0..r.len())
+                .map(|i| Item { key: &keys[i], name: &r[i], path: &places.paths[i], sequence: None, captured: None })
+                .collect();
+            let mut sorted = order(&items).sequence;
             sorted.sort_unstable();
             prop_assert_eq!(sorted, (0..items.len()).collect::<Vec<_>>());
             let _ = split_sides(&ea, &Options::default());

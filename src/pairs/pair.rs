@@ -4,7 +4,7 @@ use crate::causes;
 use crate::compare::PairStats;
 use crate::compare::layout::View;
 use crate::compare::logits::Logits;
-use crate::dump::{PrintedStats, ReadError, ReadErrorKind, Tensor};
+use crate::dump::{Payload, PrintedStats, ReadError, ReadErrorKind, Tensor};
 use crate::name::Key;
 use std::sync::Arc;
 
@@ -109,6 +109,13 @@ impl Pair {
                 .map(|t| t.name.clone()),
         );
         names
+    }
+
+    /// Whether only some elements of a side are known.
+    pub fn is_partial(&self) -> bool {
+        let partial = |t: &Tensor| matches!(t.payload, Payload::Partial(_));
+        let sides = self.aligned.as_ref();
+        sides.is_some_and(|(r, c)| partial(r) || partial(c))
     }
 
     /// Bytes to read.

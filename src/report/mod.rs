@@ -155,6 +155,8 @@ pub struct FirstDivergence {
     pub agreeing_before: Vec<String>,
     pub not_dumped_between: Vec<String>,
     pub propagates: bool,
+    /// Whether the order of the pipeline is known well enough to call it the first.
+    pub certain: bool,
     pub worst: Option<Element>,
 }
 

@@ -12,4 +12,5 @@ mod model;
 mod producers;
 mod readme;
 mod reports;
+mod rooms;
 mod weights;

@@ -13,7 +13,7 @@ use super::{Arithmetic, Run, run, run_with};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use tdiff::causes::CAUSES;
-use tdiff::diagnose::laws::LAWS;
+use tdiff::diagnose::laws::{Both, LAWS};
 use tdiff::diagnose::relations::{self, RELATIONS};
 use tdiff::diagnose::{Conclusion, Scene, Side, confidence, investigate};
 use tdiff::judge::{Finding, Rules, judge_all};
@@ -132,7 +132,7 @@ impl Seen {
             let Some(stage) = key.stage else { continue };
             let [r, c] = sides.map(|s| scene.site(s, key));
             for law in LAWS.iter().filter(|l| l.outputs().contains(&stage)) {
-                note(law.id(), law.diagnose(&r, &c, stage, noise));
+                note(law.id(), law.diagnose(&Both::new(r, c, stage, noise)));
             }
         }
         out

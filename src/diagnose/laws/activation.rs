@@ -8,6 +8,7 @@ use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
 use crate::causes;
 use crate::diagnose::Array;
+use crate::diagnose::laws::Both;
 use crate::math::distance;
 use crate::name::Stage;
 use crate::text::rough;
@@ -190,15 +191,10 @@ impl Law for ActivationLaw {
         })
     }
 
-    fn suspect(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Option<Suspicion> {
+    fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         if matches!(output, Stage::GateProj | Stage::UpProj) {
-            return swapped(reference, candidate, output, noise);
+            return swapped(both);
         }
         let of = |site, other| Taps::new(site, Some(other), output);
         let (r, c) = (of(reference, candidate)?, of(candidate, reference)?);
@@ -250,12 +246,8 @@ impl Law for ActivationLaw {
 }
 
 /// The two projections exchanged: gate_c = up_r and up_c = gate_r.
-fn swapped(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
+fn swapped(both: &Both<'_>) -> Option<Suspicion> {
+    let (reference, candidate, output, noise) = both.parts();
     let (gate_r, up_r) = (
         reference.dumped(Stage::GateProj)?,
         reference.dumped(Stage::UpProj)?,

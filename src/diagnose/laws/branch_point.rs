@@ -8,6 +8,7 @@ use super::trial::Trial;
 use super::{Law, Site, Suspicion};
 use crate::causes;
 use crate::diagnose::Array;
+use crate::diagnose::laws::Both;
 use crate::math::distance;
 use crate::name::Stage;
 use crate::text::rough;
@@ -36,13 +37,8 @@ impl Law for BranchPoint {
         &[Stage::MlpNorm, Stage::MlpResidual, Stage::Output]
     }
 
-    fn suspect(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Option<Suspicion> {
+    fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         let (y_r, y_c) = (reference.dumped(output)?, candidate.dumped(output)?);
         let streams = |site: &Site<'_>| Some([site.tap(STREAMS[0].0)?, site.tap(STREAMS[1].0)?]);
         let (x_r, x_c) = (streams(reference)?, streams(candidate)?);
@@ -143,8 +139,12 @@ mod tests {
         };
         scene(&pairs(None, &taps(true), &taps(false)), |scene| {
             let site = |side| scene.site(side, &key(None, output));
-            let suspicions =
-                BranchPoint.diagnose(&site(Side::Reference), &site(Side::Candidate), output, 1e-9);
+            let suspicions = BranchPoint.diagnose(&Both::new(
+                site(Side::Reference),
+                site(Side::Candidate),
+                output,
+                1e-9,
+            ));
             suspicions.into_iter().map(|s| s.title).collect()
         })
     }

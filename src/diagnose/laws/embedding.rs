@@ -11,6 +11,7 @@ mod tokens;
 
 use super::{Fit, Law, Site, Suspicion};
 use crate::causes;
+use crate::diagnose::laws::Both;
 use crate::name::Stage;
 pub(super) use head::Head;
 use serde_json::json;
@@ -48,13 +49,8 @@ impl Law for EmbeddingLaw {
         })
     }
 
-    fn diagnose(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Vec<Suspicion> {
+    fn diagnose(&self, both: &Both<'_>) -> Vec<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         match output {
             Stage::InputIds => return tokens::ids(reference, candidate),
             Stage::Input
@@ -84,9 +80,9 @@ impl Law for EmbeddingLaw {
                 .into_iter()
                 .collect();
         }
-        let mut out: Vec<Suspicion> = sum::missing(reference, candidate, output, noise);
-        out.extend(sum::scale(reference, candidate, output, noise));
-        out.extend(positions(reference, candidate, output, noise));
+        let mut out: Vec<Suspicion> = sum::missing(both);
+        out.extend(sum::scale(both));
+        out.extend(positions(both));
         if out.is_empty() {
             out.extend(lookup.shift(causes::SEQUENCE_SHIFT));
         }
@@ -106,12 +102,8 @@ impl Law for EmbeddingLaw {
 }
 
 /// Position rows read with an offset, seen in the sum: embed − tok_embed moves as a whole.
-fn positions(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
+fn positions(both: &Both<'_>) -> Option<Suspicion> {
+    let (reference, candidate, output, noise) = both.parts();
     if !matches!(output, Stage::EmbedSum | Stage::Embed)
         || candidate.dumped(Stage::PosEmbed).is_some()
     {

@@ -10,6 +10,7 @@ use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
 use crate::causes::{self, Cause};
 use crate::diagnose::Array;
+use crate::diagnose::laws::Both;
 use crate::math::Sums;
 use crate::name::Stage;
 use crate::text::factor;
@@ -43,13 +44,8 @@ impl Law for LogitsLaw {
         })
     }
 
-    fn diagnose(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Vec<Suspicion> {
+    fn diagnose(&self, both: &Both<'_>) -> Vec<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         let (Some(r), Some(c)) = (reference.dumped(output), candidate.dumped(output)) else {
             return Vec::new();
         };

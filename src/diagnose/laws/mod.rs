@@ -26,6 +26,31 @@ pub struct Fit {
     pub residual: f64,
 }
 
+/// What a law is asked about: one output of both sides.
+pub struct Both<'a> {
+    pub reference: Site<'a>,
+    pub candidate: Site<'a>,
+    pub output: Stage,
+    /// The relative error that rounding may explain.
+    pub noise: f64,
+}
+
+impl<'a> Both<'a> {
+    pub fn new(reference: Site<'a>, candidate: Site<'a>, output: Stage, noise: f64) -> Both<'a> {
+        Both {
+            reference,
+            candidate,
+            output,
+            noise,
+        }
+    }
+
+    /// Reference, candidate, output and noise.
+    fn parts(&self) -> (&Site<'a>, &Site<'a>, Stage, f64) {
+        (&self.reference, &self.candidate, self.output, self.noise)
+    }
+}
+
 /// The error of a candidate's output when its input is replaced and the reference's law holds; `None` where sizes do not fit.
 pub(crate) type Replay = Box<dyn Fn(&Array) -> Option<f64>>;
 
@@ -40,25 +65,12 @@ pub trait Law: Sync {
         None
     }
     /// Fits both sides and says what the difference of the two fits means. Each side uses its own inputs, so inherited
-    /// error does not count. `noise` is the relative error that rounding may explain.
-    fn diagnose(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Vec<Suspicion> {
-        let suspicion = self.suspect(reference, candidate, output, noise);
-        suspicion.into_iter().collect()
+    /// error does not count.
+    fn diagnose(&self, both: &Both<'_>) -> Vec<Suspicion> {
+        self.suspect(both).into_iter().collect()
     }
     /// What a law has to say that knows one fault at most.
-    fn suspect(
-        &self,
-        _reference: &Site<'_>,
-        _candidate: &Site<'_>,
-        _output: Stage,
-        _noise: f64,
-    ) -> Option<Suspicion> {
+    fn suspect(&self, _both: &Both<'_>) -> Option<Suspicion> {
         None
     }
 }

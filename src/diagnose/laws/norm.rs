@@ -12,6 +12,7 @@ mod unseen;
 
 use super::{Fit, Law, Site, Suspicion};
 use crate::diagnose::Array;
+use crate::diagnose::laws::Both;
 use crate::name::Stage;
 use case::Case;
 use fit::{Norm, Rows};
@@ -56,27 +57,22 @@ impl Law for NormLaw {
         (left(&norm) < FITS).then(|| describe(&norm))
     }
 
-    fn diagnose(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Vec<Suspicion> {
+    fn diagnose(&self, both: &Both<'_>) -> Vec<Suspicion> {
+        let output = both.output;
         if matches!(output, Stage::QRope | Stage::KRope) {
-            return heads::skipped(reference, candidate, output, noise)
-                .or_else(|| heads::unseen(reference, candidate, output, noise))
+            return heads::skipped(both)
+                .or_else(|| heads::unseen(both))
                 .into_iter()
                 .collect();
         }
-        let Some(case) = Case::new(reference, candidate, output, noise) else {
+        let Some(case) = Case::new(both) else {
             // no dumped tensor is its input; heads have no row of their own, and other outputs need not be norms
             if !may_be_plain(output) && !heads::is_per_head(output) {
-                return unseen::suspicions(reference, candidate, output, noise);
+                return unseen::suspicions(both);
             }
             return Vec::new();
         };
-        case.suspicions(reference, candidate, output, noise)
+        case.suspicions(both)
     }
 }
 

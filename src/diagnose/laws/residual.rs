@@ -11,6 +11,7 @@ use super::trial::Trial;
 use super::{Fit, Law, Site, Suspicion};
 use crate::causes::{self, Cause};
 use crate::diagnose::Array;
+use crate::diagnose::laws::Both;
 use crate::math::distance;
 use crate::name::{Key, Stage};
 use crate::text::rough;
@@ -166,13 +167,8 @@ impl Law for ResidualLaw {
         best
     }
 
-    fn diagnose(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Vec<Suspicion> {
+    fn diagnose(&self, both: &Both<'_>) -> Vec<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         let (Some(y_r), Some(y_c)) = (reference.dumped(output), candidate.dumped(output)) else {
             return Vec::new();
         };

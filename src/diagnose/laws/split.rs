@@ -8,6 +8,7 @@ use super::trial::Trial;
 use super::{Law, attention, norm, rope};
 use crate::causes::{self, Cause};
 use crate::diagnose::fused::Cut;
+use crate::diagnose::laws::Both;
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::name::Stage;
 
@@ -38,17 +39,12 @@ impl Law for Split {
         ]
     }
 
-    fn suspect(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Option<Suspicion> {
+    fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
+        let (_, candidate, output, noise) = both.parts();
         if rope::start(candidate) > 0 {
             return None;
         }
-        let left = replay(reference, candidate, output, noise)?;
+        let left = replay(both)?;
         let before = left(&[None, None, None])?;
         if before <= noise {
             return None;
@@ -75,17 +71,13 @@ impl Law for Split {
 type Left<'a> = Box<dyn Fn(&[Option<Array>; 3]) -> Option<f64> + 'a>;
 
 /// The error of the candidate's output under the reference's law, from given Q, K, V.
-fn replay<'a>(
-    reference: &Site<'a>,
-    candidate: &Site<'a>,
-    output: Stage,
-    noise: f64,
-) -> Option<Left<'a>> {
+fn replay<'a>(both: &Both<'a>) -> Option<Left<'a>> {
+    let (reference, candidate, output, _) = both.parts();
     let (part, raw) = match output {
         Stage::QNorm | Stage::QRope => (0, Stage::QProj),
         Stage::KNorm | Stage::KRope => (1, Stage::KProj),
         _ => {
-            return attention::replay_of(reference, candidate, output, noise)
+            return attention::replay_of(both)
                 .map(|r| -> Left<'a> { Box::new(move |parts| r.left(parts)) });
         }
     };
@@ -164,7 +156,12 @@ mod tests {
         spoilt(&mut taps);
         scene(&pairs(None, &reference, &taps), |scene| {
             let site = |side| scene.site(side, &key(None, output));
-            Split.diagnose(&site(Side::Reference), &site(Side::Candidate), output, 2e-6)
+            Split.diagnose(&Both::new(
+                site(Side::Reference),
+                site(Side::Candidate),
+                output,
+                2e-6,
+            ))
         })
     }
 

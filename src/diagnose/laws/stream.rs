@@ -9,6 +9,7 @@ use super::trial::Trial;
 use super::{Law, Site, Suspicion};
 use crate::causes::{self, Cause};
 use crate::diagnose::Array;
+use crate::diagnose::laws::Both;
 use crate::name::Stage;
 use crate::text::rough;
 
@@ -74,13 +75,8 @@ impl Law for HiddenStream {
         &[Stage::Output]
     }
 
-    fn suspect(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Option<Suspicion> {
+    fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         let seen = |site: &Site<'_>| site.tap(Stage::AttnResidual).is_some();
         if seen(reference) || seen(candidate) {
             return None;
@@ -185,12 +181,12 @@ mod tests {
         scene(&pairs(None, &r, &c), |scene| {
             let site = |side| scene.site(side, &key(None, Stage::Output));
             HiddenStream
-                .diagnose(
-                    &site(Side::Reference),
-                    &site(Side::Candidate),
+                .diagnose(&Both::new(
+                    site(Side::Reference),
+                    site(Side::Candidate),
                     Stage::Output,
                     2e-6,
-                )
+                ))
                 .iter()
                 .map(|s| s.cause.id)
                 .collect()

@@ -1,10 +1,9 @@
 //! Modular's `.max`, written by `Value.print` with `BINARY_MAX_CHECKPOINT`: magic, version, one header per tensor, data.
 
 use super::header::HeaderReader;
-use super::{stem, tensor};
+use super::{member, stem};
 use crate::dtype::DType;
-use crate::dump::read::data_of;
-use crate::dump::{DiskFile, Format, Hints, Opened, Payload, ReadError, TensorInfo};
+use crate::dump::{DiskFile, Format, Hints, Opened, ReadError, TensorInfo};
 use std::path::Path;
 
 const MAGIC: &[u8; 8] = b"\x93\xf0\x9f\x94\xa5++\x93";
@@ -53,20 +52,7 @@ impl Format for Max {
                 let info = TensorInfo::new(dtype, shape)
                     .map_err(|e| ReadError::malformed(path, e.to_string()))?;
                 let found = reader.file_len().saturating_sub(offset);
-                if found < info.byte_extent() {
-                    let what = data_of(&info);
-                    let error = ReadError::truncated(path, what, info.byte_extent(), found);
-                    return Err(error.at_byte(offset));
-                }
-                let payload = Payload::File {
-                    file: shared.clone(),
-                    offset,
-                    big_endian: false,
-                    crc: None,
-                };
-                let mut tensor = tensor(path, self.name(), key.clone(), info, payload);
-                tensor.origin.member = Some(key.clone());
-                Ok(tensor)
+                member(&shared, self.name(), &key, info, offset, found)
             };
             match read() {
                 Ok(tensor) => opened.tensors.push(tensor),

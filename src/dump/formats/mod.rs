@@ -16,7 +16,8 @@ pub mod safetensors;
 pub mod text;
 pub mod torch;
 
-use super::{Format, Origin, Payload, Printed, Tensor, TensorInfo};
+use super::read::data_of;
+use super::{DiskFile, Format, Origin, Payload, Printed, ReadError, Tensor, TensorInfo};
 use crate::dtype::DType;
 use std::path::Path;
 
@@ -37,6 +38,23 @@ pub const FORMATS: &[&dyn Format] = &[
     // Asked last: it knows files by their extension only.
     &raw::Raw,
 ];
+
+/// Formats whose writers leave tensors in the order in which they were given: the order of capture.
+const CAPTURED: &[&str] = &[
+    "npz",
+    "torch",
+    "gguf",
+    "max",
+    "msprobe",
+    "hf_debugger",
+    "log",
+    "text",
+];
+
+/// Whether the order of the tensors in a file of this format may be that of capture.
+pub fn keeps_order(format: &str) -> bool {
+    CAPTURED.contains(&format)
+}
 
 /// Extensions of tensor files, with the formats that rightly stand behind them.
 const EXTENSIONS: &[(&str, &[&str])] = &[
@@ -112,6 +130,26 @@ pub fn tensor(
         guess: None,
         sequence: None,
     }
+}
+
+/// A named part of a file that describes itself: `found` bytes stand from `offset` on.
+pub fn member(
+    file: &DiskFile,
+    format: &'static str,
+    name: &str,
+    info: TensorInfo,
+    offset: u64,
+    found: u64,
+) -> Result<Tensor, ReadError> {
+    let (path, needs) = (file.path(), info.byte_extent());
+    if found < needs {
+        let error = ReadError::truncated(path, data_of(&info), needs, found);
+        return Err(error.at_byte(offset));
+    }
+    let payload = Payload::in_file(file.clone(), offset, false);
+    let mut tensor = tensor(path, format, name.into(), info, payload);
+    tensor.origin.member = Some(name.into());
+    Ok(tensor)
 }
 
 /// Reads a type name of any tool, numpy's descriptors included; `true` for big endian.

@@ -185,12 +185,7 @@ impl Header {
     fn tensor(self, file: DiskFile, at: u64) -> Tensor {
         let path = file.path();
         let name = stem(path);
-        let payload = Payload::File {
-            file: file.clone(),
-            offset: at + self.bytes,
-            big_endian: self.big_endian,
-            crc: None,
-        };
+        let payload = Payload::in_file(file.clone(), at + self.bytes, self.big_endian);
         Tensor {
             guess: self.guess,
             ..tensor(path, Npy.name(), name, self.info, payload)

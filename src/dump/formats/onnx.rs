@@ -264,12 +264,7 @@ impl Proto {
             if found < needs || end as u64 > len {
                 return Err(short(found).at_byte(start as u64));
             }
-            return Ok(Payload::File {
-                file: path.into(),
-                offset: start as u64,
-                big_endian: false,
-                crc: None,
-            });
+            return Ok(Payload::in_file(path, start as u64, false));
         }
         // Values in pieces, or numbers of varying length.
         let mut elements = Vec::new();
@@ -313,12 +308,7 @@ impl Proto {
             let what = data_of(info);
             return Err(ReadError::truncated(&file, what, info.byte_extent(), found));
         }
-        Ok(Payload::File {
-            file: file.into(),
-            offset,
-            big_endian: false,
-            crc: None,
-        })
+        Ok(Payload::in_file(file, offset, false))
     }
 }
 

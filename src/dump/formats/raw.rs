@@ -73,12 +73,11 @@ impl Raw {
             .or(manifest.shape)
             .or(infix.shape);
         let (info, guess) = understand(path, len, &said)?;
-        let payload = Payload::File {
-            file: path.into(),
-            offset: said.offset,
-            big_endian: said.big_endian && info.dtype().size() > 1,
-            crc: None,
-        };
+        let payload = Payload::in_file(
+            path,
+            said.offset,
+            said.big_endian && info.dtype().size() > 1,
+        );
         let mut tensor = tensor(path, self.name(), stem(path), info, payload);
         tensor.guess = guess;
         Ok(Opened {

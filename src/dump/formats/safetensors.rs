@@ -1,9 +1,9 @@
 //! Hugging Face's `.safetensors`: length of the header, JSON header, elements.
 
-use super::{stem, tensor};
+use super::{member, stem};
 use crate::dtype::DType;
-use crate::dump::read::{data_of, open_file};
-use crate::dump::{DiskFile, Format, Hints, Opened, Payload, ReadError, TensorInfo};
+use crate::dump::read::open_file;
+use crate::dump::{DiskFile, Format, Hints, Opened, ReadError, TensorInfo};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::io::Read;
@@ -75,20 +75,7 @@ impl Format for Safetensors {
                     .map_err(|e| ReadError::malformed(path, e.to_string()))?;
                 let offset = start + stored.data_offsets.0 as u64;
                 let found = len.saturating_sub(offset);
-                if found < info.byte_extent() {
-                    let what = data_of(&info);
-                    let error = ReadError::truncated(path, what, info.byte_extent(), found);
-                    return Err(error.at_byte(offset));
-                }
-                let payload = Payload::File {
-                    file: shared.clone(),
-                    offset,
-                    big_endian: false,
-                    crc: None,
-                };
-                let mut tensor = tensor(path, self.name(), name.clone(), info, payload);
-                tensor.origin.member = Some(name.clone());
-                Ok(tensor)
+                member(&shared, self.name(), &name, info, offset, found)
             };
             match read() {
                 Ok(tensor) => opened.tensors.push(tensor),

@@ -9,6 +9,7 @@ use super::search::{self, Fitted};
 use super::setting::Setting;
 use super::{From, task};
 use crate::causes::{self, Cause};
+use crate::diagnose::laws::Both;
 use crate::diagnose::laws::rope::rotation::Rotation;
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::name::Stage;
@@ -30,13 +31,8 @@ impl Law for KvCache {
         ]
     }
 
-    fn suspect(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Option<Suspicion> {
+    fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         if super::rope::start(candidate) == 0 {
             return None;
         }
@@ -270,7 +266,7 @@ mod tests {
         scene(&all, |scene| {
             let site = |side| scene.site(side, &key(Some(1), output));
             let (r, c) = (site(Side::Reference), site(Side::Candidate));
-            KvCache.diagnose(&r, &c, output, 2e-6)
+            KvCache.diagnose(&Both::new(r, c, output, 2e-6))
         })
     }
 

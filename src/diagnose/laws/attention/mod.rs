@@ -14,6 +14,7 @@ pub mod setting;
 
 use super::rope::rotation::Rotation;
 use super::{Fit, Law, rope};
+use crate::diagnose::laws::Both;
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::name::Stage;
 use mask::Sight;
@@ -190,13 +191,8 @@ impl Law for Step {
     }
 
     /// Fits both sides from the same inputs, the nearest ones for which both fits hold, and compares the fits.
-    fn diagnose(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Vec<Suspicion> {
+    fn diagnose(&self, both: &Both<'_>) -> Vec<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         for &from in From::choices(output) {
             let fits = tasks(reference, candidate, output, from)
                 .into_iter()
@@ -234,12 +230,8 @@ pub(super) struct Replay {
 }
 
 /// From the nearest inputs that leave something of Q, K and V open.
-pub(super) fn replay_of(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Option<Replay> {
+pub(super) fn replay_of(both: &Both<'_>) -> Option<Replay> {
+    let (reference, candidate, output, noise) = both.parts();
     let open = |from: &From| match from {
         From::Weights | From::Scores(_) => output == Stage::AttnCtx,
         // rotated heads have laws of their own

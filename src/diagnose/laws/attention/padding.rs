@@ -6,6 +6,7 @@
 use super::super::Law;
 use super::mask::Sight;
 use crate::causes;
+use crate::diagnose::laws::Both;
 use crate::diagnose::{Array, Side, Site, Suspicion};
 use crate::name::Stage;
 
@@ -62,13 +63,8 @@ impl Law for PaddedRows {
         ]
     }
 
-    fn suspect(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Option<Suspicion> {
+    fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
         if r.shape != c.shape {
             return None;
@@ -196,7 +192,7 @@ mod tests {
         scene(&pairs, |scene| {
             let site = |side| scene.site(side, &key(None, output));
             let (r, c) = (site(Side::Reference), site(Side::Candidate));
-            law.diagnose(&r, &c, output, 2e-6)
+            law.diagnose(&Both::new(r, c, output, 2e-6))
         })
     }
 

@@ -20,7 +20,7 @@ fn diagnose_at(
         let laws: [&dyn Law; 3] = [&SCORES, &SOFTMAX, &CONTEXT];
         laws.iter()
             .filter(|l| l.outputs().contains(&output))
-            .flat_map(|l| l.diagnose(&r, &c, output, noise))
+            .flat_map(|l| l.diagnose(&Both::new(r, c, output, noise)))
             .collect()
     })
 }

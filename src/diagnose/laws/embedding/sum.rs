@@ -5,6 +5,7 @@ use super::super::norm::source::broadcast_sum;
 use super::super::trial::Trial;
 use super::table::Rows;
 use crate::causes::{self, Cause};
+use crate::diagnose::laws::Both;
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::math::distance;
 use crate::name::{Key, Stage};
@@ -32,12 +33,8 @@ fn add(parts: &[Option<Array>; 3], which: [bool; 3]) -> Option<Array> {
 }
 
 /// A summand that one side leaves out, by the summands that were dumped.
-pub fn missing(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Vec<Suspicion> {
+pub fn missing(both: &Both<'_>) -> Vec<Suspicion> {
+    let (reference, candidate, output, noise) = both.parts();
     let parts_of = |site: &Site<'_>, other: &Site<'_>| {
         PARTS.map(|s| site.dumped(s).or_else(|| other.dumped(s)))
     };
@@ -105,12 +102,8 @@ pub fn missing(
 }
 
 /// embed = m · tok_embed on each side, or one side's rows a constant multiple of the other's.
-pub fn scale(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
+pub fn scale(both: &Both<'_>) -> Option<Suspicion> {
+    let (reference, candidate, output, noise) = both.parts();
     let (y_r, y_c) = (reference.dumped(output)?, candidate.dumped(output)?);
     let tok = |site: &Site<'_>| {
         site.dumped(Stage::TokEmbed)

@@ -6,7 +6,8 @@ use super::hypotheses::{self, Hypothesis};
 use super::source::inputs;
 use super::{FITS, best, heads, left, may_be_plain, width};
 use crate::causes;
-use crate::diagnose::{Array, Site, Suspicion};
+use crate::diagnose::laws::Both;
+use crate::diagnose::{Array, Suspicion};
 use crate::math::distance;
 use crate::name::{Key, Stage};
 use crate::text::rough;
@@ -40,12 +41,8 @@ fn readings(rows: &Rows, output: Stage, alike: bool, noise: f64) -> Vec<Norm> {
 }
 
 impl Case {
-    pub fn new(
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Option<Case> {
+    pub fn new(both: &Both<'_>) -> Option<Case> {
+        let (reference, candidate, output, noise) = both.parts();
         let (y_r, y_c) = (reference.dumped(output)?, candidate.dumped(output)?);
         let (mut in_r, mut in_c) = (inputs(reference, output), inputs(candidate, output));
         // an input that only one side dumped stands for the other's
@@ -86,13 +83,8 @@ impl Case {
             .min_by(|a, b| left(&a.reference[0]).total_cmp(&left(&b.reference[0])))
     }
 
-    pub fn suspicions(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Vec<Suspicion> {
+    pub fn suspicions(&self, both: &Both<'_>) -> Vec<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         let before = |norm: &Norm, rows: &Rows| distance(&rows.y, &norm.apply(&rows.x));
         let least = |rows: &Rows| {
             self.reference

@@ -6,7 +6,8 @@ use super::fit::{Norm, Rows};
 use super::hypotheses::Hypothesis;
 use crate::causes;
 use crate::diagnose::head_norm::{FirstToken, SAME, undumped};
-use crate::diagnose::{Array, Site, Suspicion};
+use crate::diagnose::laws::Both;
+use crate::diagnose::{Array, Suspicion};
 use crate::math::distance;
 use crate::name::Stage;
 use crate::text::rough;
@@ -77,12 +78,8 @@ pub fn wrong_axis(norm: &Norm, x: &Array, y: &Array, before: f64) -> Vec<Hypothe
 
 /// A norm that the candidate skips leaves no dump: the rotation keeps the length of each head's vector, so after it the
 /// length is that of the raw projection instead of the normed one.
-pub fn skipped(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    rotated: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
+pub fn skipped(both: &Both<'_>) -> Option<Suspicion> {
+    let (reference, candidate, rotated, noise) = both.parts();
     let (normed, raw) = before(rotated);
     if candidate.dumped(normed).is_some() {
         return None;
@@ -122,12 +119,8 @@ pub fn skipped(
 }
 
 /// A norm that neither side dumped, seen at the first token, which RoPE leaves as it is: other weights, or over all heads.
-pub fn unseen(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    rotated: Stage,
-    noise: f64,
-) -> Option<Suspicion> {
+pub fn unseen(both: &Both<'_>) -> Option<Suspicion> {
+    let (reference, candidate, rotated, noise) = both.parts();
     let (normed, raw) = before(rotated);
     if candidate.dumped(normed).is_some() || reference.dumped(normed).is_some() {
         return None;

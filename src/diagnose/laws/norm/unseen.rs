@@ -7,9 +7,9 @@
 use super::super::trial::Trial;
 use super::fit::{Norm, Rows};
 use crate::causes::{self, Cause};
-use crate::diagnose::{Array, Site, Suspicion};
+use crate::diagnose::laws::Both;
+use crate::diagnose::{Array, Suspicion};
 use crate::math::distance;
-use crate::name::Stage;
 use crate::text::rough;
 
 /// Fewest rows from which a weight per channel may be concluded.
@@ -21,12 +21,8 @@ const SAME: f64 = 0.02;
 /// A weight that differs is known by elimination: nothing but the weight acts on a channel by itself.
 const ELIMINATED: f64 = 0.02;
 
-pub fn suspicions(
-    reference: &Site<'_>,
-    candidate: &Site<'_>,
-    output: Stage,
-    noise: f64,
-) -> Vec<Suspicion> {
+pub fn suspicions(both: &Both<'_>) -> Vec<Suspicion> {
+    let (reference, candidate, output, noise) = both.parts();
     let (Some(r), Some(c)) = (reference.dumped(output), candidate.dumped(output)) else {
         return Vec::new();
     };
@@ -169,6 +165,7 @@ mod tests {
     use super::*;
     use crate::diagnose::Side;
     use crate::diagnose::laws::toy::{key, noise, pairs, scene};
+    use crate::name::Stage;
 
     const WIDTH: usize = 32;
 
@@ -187,12 +184,12 @@ mod tests {
         let (r, c) = (taps(array(&rms)), taps(array(&candidate)));
         scene(&pairs(None, &r, &c), |scene| {
             let site = |side| scene.site(side, &key(None, Stage::MlpNorm));
-            suspicions(
-                &site(Side::Reference),
-                &site(Side::Candidate),
+            suspicions(&Both::new(
+                site(Side::Reference),
+                site(Side::Candidate),
                 Stage::MlpNorm,
                 2e-6,
-            )
+            ))
             .iter()
             .map(|s| s.cause.id)
             .collect()

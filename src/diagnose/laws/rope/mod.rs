@@ -11,6 +11,7 @@ pub mod permutation;
 pub mod rotation;
 
 use super::{Fit, Law};
+use crate::diagnose::laws::Both;
 use crate::diagnose::{Array, Site, Suspicion};
 use crate::name::Stage;
 use fit::Fitted;
@@ -48,13 +49,8 @@ impl Law for Rope {
         })
     }
 
-    fn diagnose(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Vec<Suspicion> {
+    fn diagnose(&self, both: &Both<'_>) -> Vec<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         let Some(r) = found(reference, candidate, output, None) else {
             return Vec::new();
         };

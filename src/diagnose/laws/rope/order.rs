@@ -7,6 +7,7 @@ use super::Law;
 use super::permutation::Permutation;
 use super::rotation::{Pairing, Rotation};
 use crate::causes;
+use crate::diagnose::laws::Both;
 use crate::diagnose::laws::attention;
 use crate::diagnose::{Site, Suspicion};
 use crate::name::Stage;
@@ -28,13 +29,8 @@ impl Law for HeadOrder {
         &[Stage::QProj, Stage::KProj, Stage::QNorm, Stage::KNorm]
     }
 
-    fn suspect(
-        &self,
-        reference: &Site<'_>,
-        candidate: &Site<'_>,
-        output: Stage,
-        noise: f64,
-    ) -> Option<Suspicion> {
+    fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
+        let (reference, candidate, output, noise) = both.parts();
         let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
         if r.shape.len() != 4 || r.shape != c.shape {
             return None;

@@ -7,12 +7,12 @@ fn diagnose(reference: &Toy, candidate: &Toy, noise: f64) -> Vec<Suspicion> {
     let pairs = pairs(None, &reference.run(), &candidate.run());
     scene(&pairs, |scene| {
         let site = |side| scene.site(side, &key(None, Stage::QRope));
-        Rope.diagnose(
-            &site(Side::Reference),
-            &site(Side::Candidate),
+        Rope.diagnose(&Both::new(
+            site(Side::Reference),
+            site(Side::Candidate),
             Stage::QRope,
             noise,
-        )
+        ))
     })
 }
 
@@ -178,12 +178,12 @@ fn an_input_that_was_not_dumped_is_borrowed() {
     let pairs = pairs(None, &good.run(), &few);
     scene(&pairs, |scene| {
         let site = |side| scene.site(side, &key(None, Stage::QRope));
-        let found = Rope.diagnose(
-            &site(Side::Reference),
-            &site(Side::Candidate),
+        let found = Rope.diagnose(&Both::new(
+            site(Side::Reference),
+            site(Side::Candidate),
             Stage::QRope,
             2e-6,
-        );
+        ));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].cause.id, "rope_theta");
     });
@@ -205,12 +205,12 @@ fn a_decode_step_at_the_wrong_position_is_the_caches_fault() {
     both.extend(pairs(Some(1), &step(12), &step(11)));
     scene(&both, |scene| {
         let site = |side| scene.site(side, &key(Some(1), Stage::QRope));
-        let found = Rope.diagnose(
-            &site(Side::Reference),
-            &site(Side::Candidate),
+        let found = Rope.diagnose(&Both::new(
+            site(Side::Reference),
+            site(Side::Candidate),
             Stage::QRope,
             2e-6,
-        );
+        ));
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].cause.id, "kv_cache_position");
     });
@@ -247,7 +247,7 @@ fn the_order_of_channels_is_judged_by_what_rope_turns() {
             scene(&pairs, |scene| {
                 let site = |side| scene.site(side, &key(None, Stage::QProj));
                 let (r, c) = (site(Side::Reference), site(Side::Candidate));
-                let found = order::HeadOrder.diagnose(&r, &c, Stage::QProj, 2e-6);
+                let found = order::HeadOrder.diagnose(&Both::new(r, c, Stage::QProj, 2e-6));
                 assert_eq!(found.len(), 1);
                 assert_eq!(found[0].cause.id, cause, "{missing:?}");
             });

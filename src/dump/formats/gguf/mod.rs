@@ -221,12 +221,7 @@ impl Entry {
             ..Printed::default()
         };
         let payload = match block {
-            None => Payload::File {
-                file: file.clone(),
-                offset,
-                big_endian: false,
-                crc: None,
-            },
+            None => Payload::in_file(file.clone(), offset, false),
             Some(block) => Payload::Stream(Arc::new(Dequantised {
                 file: file.clone(),
                 member: self.name.clone(),

@@ -43,7 +43,7 @@ impl Format for Log {
     }
 
     fn open(&self, path: &Path, _: &Hints) -> Result<Opened, ReadError> {
-        let head = crate::dump::open::head(path, 4096)?;
+        let head = crate::dump::read::head(path, 4096)?;
         let encoding =
             Encoding::of(&head).ok_or_else(|| ReadError::malformed(path, "this is no text"))?;
         let mut lines = LineReader::new(reader(path, encoding, 0)?);

@@ -13,7 +13,7 @@ fn fixtures() -> PathBuf {
 
 /// What the first reader that claims the file makes of it.
 fn open(path: &Path) -> Option<Result<Opened, ReadError>> {
-    let head = crate::dump::open::head(path, 1 << 16).unwrap();
+    let head = crate::dump::read::head(path, 1 << 16).unwrap();
     let reader = READERS.iter().find(|f| f.sniff(&head, path))?;
     Some(reader.open(path, &Hints::default()))
 }

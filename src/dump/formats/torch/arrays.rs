@@ -1,21 +1,10 @@
 //! numpy arrays inside a pickle: their elements stand in the pickle itself.
 
-use super::pickle::{Machine, Node, PickleErrorKind, Ref};
+use super::node::{Array, Node, Nodes, PickleErrorKind, Ref};
 use crate::dtype::DType;
 use crate::dump::formats::npy;
 
 type Result<T> = std::result::Result<T, PickleErrorKind>;
-
-/// A numpy array; `None` before its state was set.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Array {
-    pub dtype: Option<DType>,
-    pub big_endian: bool,
-    pub fortran: bool,
-    pub shape: Vec<usize>,
-    /// Where the bytes are.
-    pub bytes: Ref,
-}
 
 const RECONSTRUCT: [&str; 2] = [
     "numpy.core.multiarray._reconstruct",
@@ -40,8 +29,8 @@ fn element_type(name: &str) -> Option<DType> {
 }
 
 /// What calling one of the functions of numpy makes; `None` for any other function.
-pub fn call(machine: &Machine<'_>, name: &str, given: &[Ref]) -> Result<Option<Node>> {
-    let argument = |i: usize| given.get(i).map(|&r| machine.node(r));
+pub fn call(nodes: &Nodes, name: &str, given: &[Ref]) -> Result<Option<Node>> {
+    let argument = |i: usize| given.get(i).map(|&r| &nodes[r]);
     let made = if RECONSTRUCT.contains(&name) {
         Node::Array(None)
     } else if FROM_BUFFER.contains(&name) {
@@ -49,7 +38,7 @@ pub fn call(machine: &Machine<'_>, name: &str, given: &[Ref]) -> Result<Option<N
         let bytes = given.first().copied().ok_or_else(bad)?;
         let fortran = matches!(argument(3), Some(Node::Text(order)) if order == "F");
         Node::Array(Some(array(
-            machine,
+            nodes,
             bytes,
             argument(1),
             argument(2),
@@ -81,21 +70,21 @@ pub fn call(machine: &Machine<'_>, name: &str, given: &[Ref]) -> Result<Option<N
 }
 
 /// Sets the state of an array, `(1, shape, dtype, fortran, bytes)`, or of an element type, `(3, "<", …)`.
-pub fn set_state(machine: &mut Machine<'_>, object: Ref, state: Ref) -> Result<()> {
-    let Node::Tuple(parts) = machine.node(state) else {
+pub fn set_state(nodes: &mut Nodes, object: Ref, state: Ref) -> Result<()> {
+    let Node::Tuple(parts) = &nodes[state] else {
         return Ok(());
     };
-    let part = |i: usize| parts.get(i).map(|&r| machine.node(r));
-    match machine.node(object) {
+    let part = |i: usize| parts.get(i).map(|&r| &nodes[r]);
+    match &nodes[object] {
         Node::Array(None) => {
             let fortran = part(3) == Some(&Node::Bool(true));
             let bytes = parts.get(4).copied().ok_or_else(bad)?;
-            let made = array(machine, bytes, part(2), part(1), fortran)?;
-            machine.nodes[object] = Node::Array(Some(made));
+            let made = array(nodes, bytes, part(2), part(1), fortran)?;
+            nodes[object] = Node::Array(Some(made));
         }
         Node::ElementType { dtype, .. } => {
             let big_endian = matches!(part(1), Some(Node::Text(order)) if order == ">");
-            machine.nodes[object] = Node::ElementType {
+            nodes[object] = Node::ElementType {
                 dtype: *dtype,
                 big_endian,
             };
@@ -106,7 +95,7 @@ pub fn set_state(machine: &mut Machine<'_>, object: Ref, state: Ref) -> Result<(
 }
 
 fn array(
-    machine: &Machine<'_>,
+    nodes: &Nodes,
     bytes: Ref,
     dtype: Option<&Node>,
     shape: Option<&Node>,
@@ -118,7 +107,7 @@ fn array(
     let Some(Node::Tuple(axes)) = shape else {
         return Err(bad());
     };
-    let shape = axes.iter().map(|&axis| match machine.node(axis) {
+    let shape = axes.iter().map(|&axis| match &nodes[axis] {
         Node::Int(n) => usize::try_from(*n).ok(),
         _ => None,
     });

@@ -1,7 +1,7 @@
 //! The stream that `torch.save` wrote before 1.6: four pickles, a fifth with the keys, then the storages.
 
-use super::pickle::{Machine, Node};
-use super::rebuild::Storage;
+use super::node::{Node, Storage};
+use super::pickle::Machine;
 use super::{collect, fit, pickle_error};
 use crate::dump::read::open_file;
 use crate::dump::{DiskFile, Opened, Payload, ReadError};
@@ -102,12 +102,11 @@ pub fn open(path: &Path) -> Result<Opened, ReadError> {
             return Err(ReadError::malformed(path, fact));
         };
         let (info, skip) = fit(path, view, size)?;
-        let payload = Payload::File {
-            file: shared.clone(),
-            offset: start + skip,
-            big_endian: big_endian && info.dtype().size() > 1,
-            crc: None,
-        };
+        let payload = Payload::in_file(
+            shared.clone(),
+            start + skip,
+            big_endian && info.dtype().size() > 1,
+        );
         Ok((info, payload))
     }))
 }

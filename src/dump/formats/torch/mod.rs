@@ -2,6 +2,7 @@
 
 mod arrays;
 mod legacy;
+mod node;
 mod pickle;
 mod rebuild;
 mod walk;
@@ -10,8 +11,8 @@ use super::archive::{self, Member};
 use super::{stem, tensor};
 use crate::dump::read::{data_of, swap_bytes};
 use crate::dump::{Format, Hints, Opened, Payload, ReadError, ReadErrorKind, TensorInfo};
-use arrays::Array;
-use pickle::{Machine, Node, PickleError, PickleErrorKind};
+use node::{Array, Node, PickleErrorKind, Ref, Tensor};
+use pickle::{Machine, PickleError};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -33,7 +34,7 @@ impl Format for Torch {
     }
 
     fn open(&self, path: &Path, _hints: &Hints) -> Result<Opened, ReadError> {
-        let head = crate::dump::open::head(path, 16)?;
+        let head = crate::dump::read::head(path, 16)?;
         if head.starts_with(archive::MAGIC) {
             open_archive(path)
         } else {
@@ -93,8 +94,8 @@ const CHECKED_ANYWAY: u64 = 1 << 20;
 fn collect(
     path: &Path,
     machine: &Machine<'_>,
-    root: pickle::Ref,
-    place: impl Fn(&rebuild::Tensor) -> Result<(TensorInfo, Payload), ReadError>,
+    root: Ref,
+    place: impl Fn(&Tensor) -> Result<(TensorInfo, Payload), ReadError>,
 ) -> Opened {
     let mut opened = Opened::default();
     let found = walk::walk(machine, root, &stem(path));
@@ -144,11 +145,7 @@ fn own(
 }
 
 /// Checks a view against the bytes of its storage; the second is where it begins, in bytes.
-fn fit(
-    path: &Path,
-    view: &rebuild::Tensor,
-    storage_bytes: u64,
-) -> Result<(TensorInfo, u64), ReadError> {
+fn fit(path: &Path, view: &Tensor, storage_bytes: u64) -> Result<(TensorInfo, u64), ReadError> {
     let info = TensorInfo::strided(view.dtype, view.shape.clone(), view.strides.clone())
         .map_err(|e| ReadError::malformed(path, e.to_string()))?;
     if info.is_empty() {

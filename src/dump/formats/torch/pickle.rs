@@ -3,45 +3,9 @@
 //! Nothing is executed. The opcodes are those of protocols 0 to 5 (Python's `pickletools`); of the callables, those by
 //! which torch describes tensors and a few inert containers are understood ([`super::rebuild`]).
 
-use super::{arrays, rebuild};
-use crate::dtype::DType;
+use super::node::{Node, Nodes, PickleErrorKind, Ref, add};
+use super::rebuild;
 use std::collections::HashMap;
-
-/// A value's place in [`Machine::nodes`]; sharing and cycles of the pickle are kept, and dropping never recurses.
-pub type Ref = usize;
-
-/// A value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Node {
-    None,
-    Bool(bool),
-    /// Integers beyond 64 bits saturate.
-    Int(i64),
-    Float(f64),
-    Text(String),
-    Bytes(Vec<u8>),
-    Tuple(Vec<Ref>),
-    List(Vec<Ref>),
-    Dict(Vec<(Ref, Ref)>),
-    /// A class or function by its full name.
-    Global(String),
-    /// The state of an object of a TorchScript class, or of a class that holds nothing to compare.
-    Object {
-        class: String,
-        state: Option<Ref>,
-    },
-    Storage(rebuild::Storage),
-    Tensor(rebuild::Tensor),
-    /// A numpy array; `None` until its state was set.
-    Array(Option<arrays::Array>),
-    /// A numpy dtype; `None` for one that is not read.
-    ElementType {
-        dtype: Option<DType>,
-        big_endian: bool,
-    },
-    /// A tensor of a kind that is not read; the function that rebuilds it.
-    Refused(String),
-}
 
 /// Why a pickle was not read, and at which byte of it.
 #[derive(Debug, PartialEq)]
@@ -50,18 +14,11 @@ pub struct PickleError {
     pub kind: PickleErrorKind,
 }
 
-#[derive(Debug, PartialEq)]
-pub enum PickleErrorKind {
-    Truncated { needs: u64, found: u64 },
-    Malformed(String),
-    Unsupported(String),
-}
-
 /// The stack machine.
 pub struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
-    pub nodes: Vec<Node>,
+    pub nodes: Nodes,
     stack: Vec<Ref>,
     /// Heights of the stack at which marks were set.
     marks: Vec<usize>,
@@ -79,7 +36,7 @@ impl<'a> Machine<'a> {
         Machine {
             bytes,
             at: 0,
-            nodes: Vec::new(),
+            nodes: Nodes::new(),
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
@@ -274,22 +231,22 @@ impl<'a> Machine<'a> {
             }
             b'R' | 0x81 => {
                 let call = self.pop_many(2)?;
-                let made = rebuild::call(self, call[0], call[1])?;
+                let made = rebuild::call(&mut self.nodes, call[0], call[1])?;
                 self.stack.push(made);
             }
             0x92 => {
                 let call = self.pop_many(3)?;
-                let made = rebuild::call(self, call[0], call[1])?;
+                let made = rebuild::call(&mut self.nodes, call[0], call[1])?;
                 self.stack.push(made);
             }
             b'b' => {
                 let state = self.pop()?;
                 let object = self.top()?;
-                rebuild::set_state(self, object, state)?;
+                rebuild::set_state(&mut self.nodes, object, state)?;
             }
             b'Q' => {
                 let id = self.pop()?;
-                let storage = rebuild::storage(self, id)?;
+                let storage = rebuild::storage(&self.nodes, id)?;
                 self.push(Node::Storage(storage));
             }
             b'p' => {
@@ -419,14 +376,8 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// Adds a value that is not on the stack.
-    pub fn add(&mut self, node: Node) -> Ref {
-        self.nodes.push(node);
-        self.nodes.len() - 1
-    }
-
     fn push(&mut self, node: Node) {
-        let value = self.add(node);
+        let value = add(&mut self.nodes, node);
         self.stack.push(value);
     }
 

@@ -1,32 +1,10 @@
 //! What the names in a torch pickle mean: storages, tensors, containers.
 
 use super::arrays;
-use super::pickle::{Machine, Node, PickleErrorKind, Ref};
+use super::node::{Node, Nodes, PickleErrorKind, Ref, Storage, Tensor, add};
 use crate::dtype::DType;
 
 type Result<T> = std::result::Result<T, PickleErrorKind>;
-
-/// A buffer that tensors are views of.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Storage {
-    /// The name of its record in the archive.
-    pub key: String,
-    /// `None` for untyped bytes.
-    pub dtype: Option<DType>,
-    /// In elements; in bytes where it is untyped.
-    pub len: u64,
-}
-
-/// A view of a storage.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    pub storage: Storage,
-    pub dtype: DType,
-    /// In elements, like the strides.
-    pub offset: u64,
-    pub shape: Vec<usize>,
-    pub strides: Vec<usize>,
-}
 
 /// Containers and types that hold nothing to compare; they are never built, only passed over.
 const INERT: &[&str] = &[
@@ -161,12 +139,12 @@ fn is_unread_dtype(global: &str) -> bool {
 }
 
 /// The storage that a persistent id names: `("storage", class, key, device, elements)`.
-pub fn storage(machine: &Machine<'_>, id: Ref) -> Result<Storage> {
+pub fn storage(nodes: &Nodes, id: Ref) -> Result<Storage> {
     let bad = || PickleErrorKind::Malformed("the id of a storage is not understood".into());
-    let Node::Tuple(parts) = machine.node(id) else {
+    let Node::Tuple(parts) = &nodes[id] else {
         return Err(bad());
     };
-    let part = |i: usize| parts.get(i).map(|&r| machine.node(r));
+    let part = |i: usize| parts.get(i).map(|&r| &nodes[r]);
     match (part(0), part(1), part(2), part(4)) {
         (
             Some(Node::Text(kind)),
@@ -191,46 +169,46 @@ pub fn storage(machine: &Machine<'_>, id: Ref) -> Result<Storage> {
 }
 
 /// What calling `function` with `arguments` makes.
-pub fn call(machine: &mut Machine<'_>, function: Ref, arguments: Ref) -> Result<Ref> {
-    let Node::Global(name) = machine.node(function) else {
+pub fn call(nodes: &mut Nodes, function: Ref, arguments: Ref) -> Result<Ref> {
+    let Node::Global(name) = &nodes[function] else {
         return Err(PickleErrorKind::Malformed(
             "the pickle calls what is no function".into(),
         ));
     };
-    let Node::Tuple(given) = machine.node(arguments) else {
+    let Node::Tuple(given) = &nodes[arguments] else {
         return Err(PickleErrorKind::Malformed(format!(
             "`{name}` is called without a list of arguments"
         )));
     };
     let name = name.clone();
     let first = given.first().copied();
-    if let Some(made) = arrays::call(machine, &name, given)? {
-        return Ok(machine.add(made));
+    if let Some(made) = arrays::call(nodes, &name, given)? {
+        return Ok(add(nodes, made));
     }
     let made = match &*name {
         REBUILD_FROM_TYPE => {
             let (Some(&inner), Some(&arguments)) = (given.first(), given.get(2)) else {
                 return Err(arity(&name));
             };
-            if matches!(machine.node(inner), Node::Global(n) if n == REBUILD_FROM_TYPE) {
+            if matches!(&nodes[inner], Node::Global(n) if n == REBUILD_FROM_TYPE) {
                 return Err(arity(&name));
             }
-            return call(machine, inner, arguments);
+            return call(nodes, inner, arguments);
         }
         _ if HANDED_ON.contains(&&*name) => return first.ok_or_else(|| arity(&name)),
         _ if name.starts_with("torch._utils._rebuild_tensor") => {
-            tensor(machine, &name, &given.clone())?
+            tensor(nodes, &name, &given.clone())?
         }
         _ if name.starts_with("torch._utils._rebuild_") => Node::Refused(name),
-        _ if LISTS.contains(&&*name) => match first.map(|r| machine.node(r)) {
+        _ if LISTS.contains(&&*name) => match first.map(|r| &nodes[r]) {
             Some(Node::List(items) | Node::Tuple(items)) => Node::List(items.clone()),
             _ => Node::List(Vec::new()),
         },
-        _ if DICTS.contains(&&*name) => Node::Dict(match first.map(|r| machine.node(r)) {
+        _ if DICTS.contains(&&*name) => Node::Dict(match first.map(|r| &nodes[r]) {
             Some(Node::Dict(items)) => items.clone(),
             Some(Node::List(items)) => items
                 .iter()
-                .filter_map(|&pair| match machine.node(pair) {
+                .filter_map(|&pair| match &nodes[pair] {
                     Node::Tuple(kv) | Node::List(kv) if kv.len() == 2 => Some((kv[0], kv[1])),
                     _ => None,
                 })
@@ -242,18 +220,18 @@ pub fn call(machine: &mut Machine<'_>, function: Ref, arguments: Ref) -> Result<
             state: None,
         },
     };
-    Ok(machine.add(made))
+    Ok(add(nodes, made))
 }
 
 /// Gives an object its state, as `BUILD` asks; only TorchScript objects keep it.
-pub fn set_state(machine: &mut Machine<'_>, object: Ref, new: Ref) -> Result<()> {
-    if let Node::Object { class, state } = &mut machine.nodes[object]
+pub fn set_state(nodes: &mut Nodes, object: Ref, new: Ref) -> Result<()> {
+    if let Node::Object { class, state } = &mut nodes[object]
         && class.starts_with("__torch__.")
     {
         *state = Some(new);
         return Ok(());
     }
-    arrays::set_state(machine, object, new)
+    arrays::set_state(nodes, object, new)
 }
 
 fn arity(name: &str) -> PickleErrorKind {
@@ -262,10 +240,10 @@ fn arity(name: &str) -> PickleErrorKind {
 
 /// `_rebuild_tensor(storage, offset, shape, strides)`, `_v2(…, requires_grad, hooks, metadata)`,
 /// `_v3(…, requires_grad, hooks, dtype, metadata)`.
-fn tensor(machine: &Machine<'_>, name: &str, given: &[Ref]) -> Result<Node> {
+fn tensor(nodes: &Nodes, name: &str, given: &[Ref]) -> Result<Node> {
     let bad =
         |what: &str| PickleErrorKind::Malformed(format!("{what} of a tensor is not understood"));
-    let argument = |i: usize| given.get(i).map(|&r| machine.node(r));
+    let argument = |i: usize| given.get(i).map(|&r| &nodes[r]);
     let Some(Node::Storage(storage)) = argument(0) else {
         return Err(bad("the storage"));
     };
@@ -285,7 +263,7 @@ fn tensor(machine: &Machine<'_>, name: &str, given: &[Ref]) -> Result<Node> {
     if let Some(Node::Dict(flags)) = metadata
         && flags
             .iter()
-            .any(|&(_, flag)| *machine.node(flag) == Node::Bool(true))
+            .any(|&(_, flag)| nodes[flag] == Node::Bool(true))
     {
         return Ok(Node::Refused("a lazily negated or conjugated view".into()));
     }
@@ -296,7 +274,7 @@ fn tensor(machine: &Machine<'_>, name: &str, given: &[Ref]) -> Result<Node> {
     let list = |node: Option<&Node>| -> Option<Vec<usize>> {
         match node? {
             Node::Tuple(items) | Node::List(items) => {
-                items.iter().map(|&r| whole(machine.node(r))).collect()
+                items.iter().map(|&r| whole(&nodes[r])).collect()
             }
             _ => None,
         }

@@ -1,8 +1,7 @@
 //! Collects the tensors inside nested lists and dicts, with their names.
 
-use super::arrays::Array;
-use super::pickle::{Machine, Node, Ref};
-use super::rebuild::Tensor;
+use super::node::{Array, Node, Ref, Tensor};
+use super::pickle::Machine;
 use crate::note::Note;
 
 /// Deeper nesting than any dump has.

@@ -1,11 +1,10 @@
 //! A name as words: separators differ between producers, words hardly do.
 
-use crate::graph;
 use std::ops::Range;
 
 /// One word of a name with the separator before it (`'\0'` for the first).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Word {
+pub(crate) struct Word {
     pub text: String,
     pub lower: String,
     pub sep: char,
@@ -35,7 +34,7 @@ impl Word {
 }
 
 /// Splits at everything that is no letter and no digit. Of several separators in a row the strongest stays: `/`, `.`, `-`, else `_`.
-pub(super) fn split(name: &str) -> Vec<Word> {
+pub(crate) fn split(name: &str) -> Vec<Word> {
     let mut words: Vec<Word> = Vec::new();
     let mut sep = '\0';
     let mut rest = name;
@@ -72,6 +71,40 @@ pub(super) fn split(name: &str) -> Vec<Word> {
     words
 }
 
+/// Parts words at their humps, `layer0AttnNorm` into `layer0`, `Attn` and `Norm`; what was one word is written without a separator.
+pub(crate) fn split_humps(words: Vec<Word>) -> Vec<Word> {
+    let mut parts = Vec::with_capacity(words.len());
+    for word in words {
+        let mut sep = word.sep;
+        let mut rest = word.text.as_str();
+        while let Some(at) = hump(rest) {
+            parts.push(Word {
+                text: rest[..at].to_owned(),
+                lower: lower(&rest[..at]),
+                sep,
+            });
+            (sep, rest) = ('\0', &rest[at..]);
+        }
+        parts.push(Word {
+            text: rest.to_owned(),
+            lower: lower(rest),
+            sep,
+        });
+    }
+    parts
+}
+
+/// Where the first hump of a word begins: a capital behind a small letter or a digit, or the last capital before a small letter.
+pub(crate) fn hump(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    (1..bytes.len()).find(|&i| {
+        let small = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let next = bytes.get(i + 1).is_some_and(u8::is_ascii_lowercase);
+        bytes[i].is_ascii_uppercase()
+            && (small(bytes[i - 1]) || bytes[i - 1].is_ascii_uppercase() && next)
+    })
+}
+
 fn lower(text: &str) -> String {
     if text.is_ascii() {
         text.to_ascii_lowercase()
@@ -81,7 +114,7 @@ fn lower(text: &str) -> String {
 }
 
 /// Lower-case words joined by `_`.
-pub(super) fn joined<'a, W>(words: W) -> String
+pub(crate) fn joined<'a, W>(words: W) -> String
 where
     W: IntoIterator<Item = &'a Word, IntoIter: Clone>,
 {
@@ -97,7 +130,7 @@ where
 }
 
 /// Writes a spelling (ASCII) as [`joined`] words behind one text, as [`canonical`] words behind another; returns where.
-pub(super) fn forms(
+pub(crate) fn forms(
     spelling: &str,
     exact: &mut String,
     canonical: &mut String,
@@ -118,10 +151,10 @@ pub(super) fn forms(
 }
 
 /// The words as they were written, with their separators.
-pub(super) fn written(words: &[Word]) -> String {
+pub(crate) fn written(words: &[Word]) -> String {
     let mut s = String::new();
     for (i, w) in words.iter().enumerate() {
-        if i > 0 {
+        if i > 0 && w.sep != '\0' {
             s.push(w.sep);
         }
         s.push_str(&w.text);
@@ -130,7 +163,7 @@ pub(super) fn written(words: &[Word]) -> String {
 }
 
 /// Words joined by `_` with common synonyms made one: `attention.query` and `attn_q` are equal.
-pub(super) fn canonical(words: &[Word]) -> String {
+pub(crate) fn canonical(words: &[Word]) -> String {
     let mut s = String::with_capacity(words.iter().map(|w| w.lower.len() + 1).sum());
     with_synonyms(words.iter().map(|w| w.lower.as_str()), &mut s);
     s
@@ -138,7 +171,7 @@ pub(super) fn canonical(words: &[Word]) -> String {
 
 /// Writes the words behind `s`.
 fn with_synonyms<'a>(words: impl Iterator<Item = &'a str>, s: &mut String) {
-    let synonyms = &graph::words().synonyms;
+    let synonyms = &super::words().synonyms;
     // pairs of words become one, so the last word waits for the next
     let mut last: Option<&str> = None;
     let mut first = true;
