@@ -48,6 +48,7 @@ pub mod run;
 pub mod sides;
 pub mod simd;
 pub mod stats;
+pub mod suggest;
 pub mod text;
 pub mod threads;
 

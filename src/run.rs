@@ -13,6 +13,7 @@ use crate::order::{self, Sequence, unused};
 use crate::pairs::{Outcome, Pair, align_all, compare_all};
 use crate::report::Report;
 use crate::sides::{Selection, Side, Sides, Slot, one_side};
+use crate::suggest::{self, Names, Suggestion, suggest};
 use crate::text::count;
 use crate::threads;
 
@@ -32,6 +33,7 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
         mut pairs,
         order,
         mut notes,
+        suggestions,
     } = plan(config)?;
     if let Some(alone) = one_side(&notes) {
         return Err(Error::OneSide(alone.message.clone()));
@@ -40,7 +42,8 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
         .iter()
         .any(|p| matches!(p.outcome, Outcome::Pending | Outcome::Unreadable(_)))
     {
-        return Err(Error::NothingPairs(nothing_pairs(&sides)));
+        let advice = suggest::advice(&suggestions);
+        return Err(Error::NothingPairs(nothing_pairs(&sides) + &advice));
     }
     notes.extend(merged(align_all(&mut pairs)));
     progress(Progress::Total(pairs.iter().map(Pair::bytes).sum()));
@@ -61,6 +64,7 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
     let conclusion = investigate(&pairs, &findings, &graph);
     notes.extend(conclusion.notes.iter().cloned());
     notes.extend(missing_notes(&pairs, config));
+    notes.extend(suggest::note(&suggestions));
     notes.extend(lost_notes(&pairs));
     notes.extend(partial_note(&pairs));
     notes.extend(nothing_finite_note(&pairs));
@@ -89,6 +93,8 @@ pub struct Plan {
     pub pairs: Vec<Pair>,
     pub order: Sequence,
     pub notes: Vec<Note>,
+    /// Partners for what one side alone has.
+    pub suggestions: Vec<Suggestion>,
 }
 
 /// Opens both sides, pairs and orders their tensors. What cannot be read takes part by its name.
@@ -104,6 +110,18 @@ pub fn plan(config: &Config) -> Result<Plan> {
             .notes
             .iter()
             .map(|n| Note::new(n.id, n.message.clone()).about(n.names.clone())),
+    );
+    let mut suggestions = suggest(
+        Names {
+            entries: &r,
+            tensors: &sides.reference.tensors,
+        },
+        Names {
+            entries: &c,
+            tensors: &sides.candidate.tensors,
+        },
+        &pairing,
+        &sides.options,
     );
     let slots = Slot::all(&pairing);
     let keys = [keys_of(&slots, 0, r.len()), keys_of(&slots, 1, c.len())];
@@ -124,6 +142,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
     if !selection.is_everything() {
         order.retain(|at| selection.takes(&pairs[at].names()));
         pairs.retain(|p| selection.takes(&p.names()));
+        suggestions.retain(|s| selection.takes(&s.reference) && selection.takes(&s.candidate));
     }
     if pairs.is_empty() && before > 0 && one_side(&notes).is_none() {
         return Err(Error::NothingPairs(format!(
@@ -135,6 +154,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
         pairs,
         order,
         notes,
+        suggestions,
     })
 }
 

@@ -59,6 +59,14 @@ fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
     for note in &plan.notes {
         writeln!(out, "note: {} [{}]", note.message, note.id)?;
     }
+    if !plan.suggestions.is_empty() {
+        writeln!(out, "names that may mean the same; to pair them:")?;
+    }
+    for suggestion in &plan.suggestions {
+        let [r, c] = [&suggestion.reference, &suggestion.candidate].map(|names| &names[0]);
+        writeln!(out, "{}", suggestion.option())?;
+        writeln!(out, "    {r} and {c}: {}", suggestion.why)?;
+    }
     Ok(())
 }
 
@@ -106,5 +114,6 @@ fn as_json(plan: &Plan) -> Value {
         "order": plan.order.basis.name(),
         "pairs": pairs,
         "notes": plan.notes,
+        "suggestions": plan.suggestions,
     })
 }

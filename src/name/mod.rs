@@ -27,6 +27,7 @@ pub use crate::graph::{Flow, Key, Stage};
 pub use pairing::{How, Note, Paired, Pairing, pair};
 pub use rename::{Map, Side};
 pub use sides::{Sides, split_sides};
+pub use tags::untagged;
 
 /// What is known of a tensor when its name is read.
 #[derive(Clone, Copy, Debug, Default)]

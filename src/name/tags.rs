@@ -213,6 +213,12 @@ pub(super) fn side_tags(
     listed(best.1)
 }
 
+/// The name without the tag at the start or end of its last segment.
+pub fn untagged(name: &str, tag: Option<&str>) -> String {
+    let stripped = tag.and_then(|tag| Tag::given(tag).strip_text(name));
+    stripped.unwrap_or_else(|| name.to_owned())
+}
+
 pub(super) fn words_of(names: &[Clean]) -> Vec<&[Word]> {
     names.iter().map(|c| c.words.as_slice()).collect()
 }

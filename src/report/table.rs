@@ -233,8 +233,18 @@ impl Page<'_> {
     }
 }
 
-/// Breaks at spaces so that lines stay within `width` where words allow.
+/// Breaks at spaces so that lines stay within `width` where words allow; what is to be pasted into a shell stays whole.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let lines = text
+        .split('\n')
+        .flat_map(|line| match line.starts_with("--map '") {
+            true => vec![line.to_owned()],
+            false => wrap_line(line, width),
+        });
+    lines.collect()
+}
+
+fn wrap_line(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
         let line = lines.last_mut().map(|l| l.chars().count()).unwrap_or(0);

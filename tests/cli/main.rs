@@ -13,4 +13,5 @@ mod producers;
 mod readme;
 mod reports;
 mod rooms;
+mod suggest;
 mod weights;

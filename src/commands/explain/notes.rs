@@ -116,6 +116,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "The file does not say its shape: that of the partner was taken, the number of elements fits.",
     ),
     (
+        "suggested_pairs",
+        "Tensors of one side alone that may be the same under other names: words, layer, shape or values agree. Each --map was tried: with it the tensors pair. `tdiff pairs` shows all of them, with what speaks for each.",
+    ),
+    (
         "tag_unused",
         "No name of the side carries the tag that --ref-tag or --cand-tag gives.",
     ),
