@@ -9,6 +9,7 @@ mod logs;
 mod mistakes;
 #[path = "../model/mod.rs"]
 mod model;
+mod models;
 mod producers;
 mod readme;
 mod reports;
