@@ -4,9 +4,10 @@ mod notes;
 
 use crate::causes::CAUSES;
 use crate::compare::metric::METRICS;
-use crate::graph::graph;
+use crate::graph::{Node, Spelling, graph};
 use crate::name::Stage;
 use crate::report::Style;
+use crate::report::table::wrap;
 use anyhow::{Result, bail};
 use notes::NOTES;
 use std::io::Write;
@@ -56,26 +57,110 @@ pub fn execute(id: Option<&str>, style: &Style, out: &mut dyn Write) -> Result<u
             out,
         )?;
     } else if let Some(stage) = Stage::parse(id) {
-        writeln!(out, "{stage} — a stage")?;
-        let parents: Vec<&str> = stage.parents().iter().map(|p| p.name()).collect();
-        let from = if parents.is_empty() {
-            "nothing: an input".to_owned()
-        } else {
-            parents.join(", ")
-        };
-        entry("computed from", &from, width, out)?;
-        entry("when it diverges", stage.hint(), width, out)?;
+        explain_stage(stage, width, out)?;
+    } else if let Some(at) = graph().families.iter().position(|f| f.name == id) {
+        explain_family(at, width, out)?;
     } else if let Some((note, meaning)) = NOTES.iter().find(|n| n.0 == id) {
         writeln!(out, "{note} — a note")?;
         entry("", meaning, width, out)?;
     } else {
         bail!(
-            "`{id}` is no cause, metric, stage, grade or note{}",
+            "`{id}` is no cause, metric, stage, family, grade or note{}",
             nearest(id)
         );
     }
     Ok(0)
 }
+
+fn explain_stage(stage: Stage, width: usize, out: &mut dyn Write) -> Result<()> {
+    let node = graph().node(stage);
+    let family = &graph().families[node.family].name;
+    writeln!(out, "{stage} — a stage of {family}")?;
+    entry("what it holds", &node.holds, width, out)?;
+    if !node.operation.is_empty() {
+        entry("operation", &node.operation, width, out)?;
+    }
+    let parents: Vec<&str> = stage.parents().iter().map(|p| p.name()).collect();
+    let from = match parents.is_empty() {
+        true => "nothing: an input".to_owned(),
+        false => parents.join(", "),
+    };
+    entry("computed from", &from, width, out)?;
+    entry("when it diverges", stage.hint(), width, out)?;
+    let mut by_dialect: Vec<(&str, Vec<&str>)> = Vec::new();
+    let spellings = node.names.iter().chain(&node.modules);
+    for Spelling { dialect, text } in spellings {
+        match by_dialect.iter_mut().find(|(known, _)| known == dialect) {
+            Some((_, texts)) => texts.push(text),
+            None => by_dialect.push((dialect, vec![text])),
+        }
+    }
+    for (dialect, texts) in by_dialect {
+        entry(
+            &format!("written by {dialect}"),
+            &texts.join(", "),
+            width,
+            out,
+        )?;
+    }
+    Ok(())
+}
+
+/// The nodes of a family that have a meaning of their own, in pipeline order, and how many others there are.
+fn nodes_of(family: usize) -> (Vec<&'static Node>, usize) {
+    let nodes = graph().nodes().into_iter().filter(|n| n.family == family);
+    let (blocks, named): (Vec<&Node>, Vec<&Node>) = nodes.partition(|n| n.per_block);
+    (named, blocks.len())
+}
+
+/// How many nodes only tell in which order the modules of a block run.
+fn in_blocks(count: usize) -> String {
+    format!("and {count} more that tell in which order the modules of a block run")
+}
+
+fn explain_family(at: usize, width: usize, out: &mut dyn Write) -> Result<()> {
+    let family = &graph().families[at];
+    writeln!(out, "{} — a family of stages", family.name)?;
+    entry("", &family.about, width, out)?;
+    let (nodes, blocks) = nodes_of(at);
+    writeln!(out)?;
+    for node in nodes {
+        let lines = wrap(&node.holds, width.saturating_sub(INDENT).max(30));
+        for (i, line) in lines.iter().enumerate() {
+            let name = if i == 0 { &*node.name } else { "" };
+            writeln!(out, "  {name:<20} {line}")?;
+        }
+    }
+    if blocks > 0 {
+        writeln!(out, "  {}", in_blocks(blocks))?;
+    }
+    Ok(())
+}
+
+/// Families, each with the names of its stages.
+fn families(width: usize, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "stages, by family")?;
+    for (at, family) in graph().families.iter().enumerate() {
+        entry(
+            "",
+            &format!("{}: {}", family.name, family.about),
+            width,
+            out,
+        )?;
+        let (nodes, blocks) = nodes_of(at);
+        let mut names: Vec<String> = nodes.iter().map(|n| n.name.clone()).collect();
+        if blocks > 0 {
+            names.push(in_blocks(blocks));
+        }
+        for line in wrap(&names.join(", "), width.saturating_sub(4).max(30)) {
+            writeln!(out, "    {line}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Columns before what a stage holds.
+const INDENT: usize = 23;
 
 fn list(style: &Style, out: &mut dyn Write) -> Result<()> {
     let width = usize::from(style.width);
@@ -91,13 +176,7 @@ fn list(style: &Style, out: &mut dyn Write) -> Result<()> {
         width,
         out,
     )?;
-    writeln!(out, "stages")?;
-    entry(
-        "",
-        &words(graph().stages().into_iter().map(Stage::name).collect()),
-        width,
-        out,
-    )?;
+    families(width, out)?;
     writeln!(out, "grades")?;
     entry("", &words(GRADES.iter().map(|g| g.0).collect()), width, out)?;
     writeln!(out, "notes")?;
@@ -108,7 +187,7 @@ fn entry(label: &str, text: &str, width: usize, out: &mut dyn Write) -> Result<(
     if !label.is_empty() {
         writeln!(out, "\n{label}:")?;
     }
-    for line in crate::report::table::wrap(text, width.saturating_sub(2).max(30)) {
+    for line in wrap(text, width.saturating_sub(2).max(30)) {
         writeln!(out, "  {line}")?;
     }
     Ok(())
@@ -127,6 +206,7 @@ fn nearest(id: &str) -> String {
         .map(|c| c.id)
         .chain(METRICS.iter().map(|m| m.id))
         .chain(graph().stages().into_iter().map(Stage::name))
+        .chain(graph().families.iter().map(|f| f.name.as_str()))
         .chain(NOTES.iter().map(|n| n.0));
     match ids
         .max_by_key(|other| common(other))
@@ -170,10 +250,46 @@ mod tests {
             .map(|m| m.id)
             .chain(graph().stages().into_iter().map(Stage::name))
             .chain(GRADES.iter().map(|g| g.0))
+            .chain(graph().families.iter().map(|f| f.name.as_str()))
         {
             assert!(text(Some(id)).unwrap().starts_with(id), "{id}");
         }
         assert!(text(None).unwrap().contains("norm_eps"));
+    }
+
+    #[test]
+    fn a_stage_says_what_it_holds_and_how_producers_write_it() {
+        let said = text(Some("q_proj")).unwrap();
+        for part in [
+            "a stage of decoder",
+            "what it holds:",
+            "operation:\n  linear",
+            "computed from:\n  attn_norm",
+            "written by huggingface:\n  self_attn.q_proj",
+            "written by llama.cpp:",
+        ] {
+            assert!(said.contains(part), "no `{part}` in {said}");
+        }
+    }
+
+    #[test]
+    fn families_name_their_stages_and_count_what_orders_blocks() {
+        let all = text(None).unwrap();
+        let decoder = text(Some("decoder")).unwrap();
+        for family in &graph().families {
+            assert!(all.contains(&format!("  {}: ", family.name)), "{all}");
+        }
+        assert!(decoder.contains("\n  tok_embed            rows of the token table\n"));
+        let diffusion = text(Some("diffusion")).unwrap();
+        assert!(
+            diffusion.contains(" more that tell in which order"),
+            "{diffusion}"
+        );
+        let all_but_causes = all.split("metrics\n").nth(1).unwrap();
+        for said in [all_but_causes, &decoder, &text(Some("output")).unwrap()] {
+            let widest = said.lines().map(|l| l.chars().count()).max();
+            assert!(widest <= Some(80), "{said}");
+        }
     }
 
     #[test]
