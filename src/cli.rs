@@ -81,6 +81,10 @@ pub enum Color {
 /// gguf, onnx, max, JSON of msprobe and of Hugging Face's debugger, text, logs, headerless binary). With one directory or log that holds both sides, they are told apart by a tag in
 /// the names (h0_torch.npy / h0_cpp.npy).
 ///
+/// `order` in JSON says where the order of execution came from: given (--order), manifest (the producer's own list or numbers),
+/// capture (the order in an archive or log), pipeline (stages that tdiff knows), tree (the tree of module names), unknown. Where
+/// names leave open what runs first, the first divergence has `"certain": false` and `origins` names all that may be it.
+///
 /// Exit code: 0 everything compared agrees; 1 a divergence, or a reference tensor is missing; 2 trouble (bad usage, nothing to
 /// compare, unreadable files).
 #[derive(Debug, Parser)]
@@ -106,7 +110,7 @@ enum Command {
     Check(CheckArgs),
     /// Dry run: how names were understood, paired and ordered; nothing is compared
     Pairs(Box<CompareArgs>),
-    /// What a cause, metric, stage or grade means, and what to do about it
+    /// What a cause, metric, stage, family, grade or note means, and what to do about it
     Explain(ExplainArgs),
     /// Shell completions on standard output
     Completions { shell: clap_complete::Shell },
@@ -216,7 +220,7 @@ struct CheckArgs {
 
 #[derive(Debug, Args)]
 struct ExplainArgs {
-    /// A cause, metric, stage or grade; leave it out for a list
+    /// A cause, metric, stage, family of stages, grade or note; leave it out for a list
     id: Option<String>,
     #[command(flatten)]
     look: LookArgs,
