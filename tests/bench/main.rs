@@ -3,6 +3,7 @@
 mod data;
 mod files;
 mod kernel;
+mod names;
 
 fn main() {
     divan::main();
