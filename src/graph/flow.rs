@@ -1,6 +1,6 @@
 //! The data flow between the tensors that were dumped: nearest available ancestors and descendants.
 
-use super::{Key, Stage, graph};
+use super::{Key, Stage, graph, words};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// The keys that are available, with the bounds of the model they come from.
@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 pub struct Flow {
     have: HashMap<Node, Key>,
     stages: BTreeSet<Stage>,
-    last_layer: BTreeMap<Stack, u32>,
+    last_layer: BTreeMap<usize, u32>,
     steps: BTreeSet<u32>,
     /// Families of which a layer (or a stack, `None`) has a node: only they take part there.
-    families: HashSet<(Stack, Option<u32>, usize)>,
+    families: HashSet<(usize, Option<u32>, usize)>,
 }
 
 /// The family that every model may have nodes of.
@@ -21,42 +21,13 @@ const CORE: usize = 0;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Node {
     step: Option<u32>,
-    stack: Stack,
+    /// The part of the model with a stack of layers of its own, by its place in the pipeline.
+    stack: usize,
     /// Before (0), in (1) and after (2) the layers.
     zone: u8,
     layer: Option<u32>,
     stage: Stage,
     rank: Option<u32>,
-}
-
-/// The stack of layers a key belongs to, where a model has several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Stack {
-    Vision,
-    Audio,
-    Encoder,
-    #[default]
-    Main,
-    Draft,
-}
-
-const STACKS: &[(&str, Stack)] = &[
-    ("vision", Stack::Vision),
-    ("audio", Stack::Audio),
-    ("encoder", Stack::Encoder),
-    ("draft", Stack::Draft),
-];
-
-impl Stack {
-    /// Pictures and sound have no ids.
-    fn reads_tokens(self) -> bool {
-        !matches!(self, Stack::Vision | Stack::Audio)
-    }
-
-    fn of(key: &Key) -> Stack {
-        let found = STACKS.iter().find(|(name, _)| *name == key.tower());
-        found.map_or(Stack::Main, |(_, stack)| *stack)
-    }
 }
 
 fn zone(stage: Stage) -> u8 {
@@ -73,7 +44,7 @@ impl Node {
         let stage = key.stage?;
         Some(Node {
             step: key.step,
-            stack: Stack::of(key),
+            stack: words().tower(key.tower()),
             zone: zone(stage),
             layer: key.layer,
             stage,
@@ -91,10 +62,7 @@ impl Node {
     }
 
     fn key(self) -> Key {
-        let rest = STACKS
-            .iter()
-            .find(|(_, s)| *s == self.stack)
-            .map_or("", |(name, _)| name);
+        let rest = &words().tower[self.stack].name;
         Key {
             step: self.step,
             rank: self.rank,
@@ -145,7 +113,7 @@ impl Flow {
     pub fn not_dumped_before(&self, key: &Key) -> Vec<Key> {
         let mut passed = self.walk(key, Flow::parents).1;
         passed.retain(|n| !graph().node(n.stage).optional || self.stages.contains(&n.stage));
-        passed.retain(|n| n.stage != Stage::InputIds || n.stack.reads_tokens());
+        passed.retain(|n| n.stage != Stage::InputIds || words().tower[n.stack].reads_tokens);
         passed.into_iter().map(Node::key).collect()
     }
 
@@ -256,17 +224,16 @@ impl Flow {
 }
 
 impl Key {
-    /// The part of a model with a stack of layers of its own that it belongs to (`vision`, `audio`, `encoder`, `draft`);
-    /// empty for the model itself.
+    /// The part of a model with a stack of layers of its own that it belongs to (`vision`, `encoder`, …); empty for the model
+    /// itself.
     pub fn tower(&self) -> &'static str {
         let first = self.rest.split(' ').next().unwrap_or("");
-        let found = STACKS.iter().find(|(name, _)| *name == first);
-        found.map_or("", |(name, _)| name)
+        &words().tower[words().tower(first)].name
     }
 
     /// Whether it belongs to a part of the model that looks up rows by token id.
     pub fn reads_tokens(&self) -> bool {
-        Stack::of(self).reads_tokens()
+        words().tower[words().tower(self.tower())].reads_tokens
     }
 
     /// A stage itself, and no further form of it.

@@ -35,6 +35,8 @@ pub struct Words {
     pub trailing: Set,
     pub layer: Set,
     pub fused_layer: Vec<String>,
+    pub containers: Vec<String>,
+    pub weak: Set,
     pub foreign: Set,
     pub parameters: Vec<String>,
     pub steps: Vec<String>,
@@ -79,8 +81,27 @@ pub struct Exporter {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tower {
+    /// Empty for the model itself.
     pub name: String,
     pub words: Vec<String>,
+    /// Whether it is named even where no other part has layers.
+    #[serde(default)]
+    pub always: bool,
+    /// Pictures and sound have no ids.
+    #[serde(default = "yes")]
+    pub reads_tokens: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Words {
+    /// The place in the pipeline of the part with that name; that of the model itself where there is none.
+    pub fn tower(&self, name: &str) -> usize {
+        let at = |name: &str| self.tower.iter().position(|t| t.name == name);
+        at(name).or_else(|| at("")).unwrap_or_default()
+    }
 }
 
 /// `q = ["query"]` becomes `query` → `q`.

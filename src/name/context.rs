@@ -2,14 +2,14 @@
 
 use super::clean::Clean;
 use super::dialects::Reading;
-use super::layer::Tower;
+use super::layer::{container, strong_marker};
 use super::read::{self, Hit, Raw};
 use super::rules::{Meaning, meaning};
 use super::steps::{ranks, take_counters};
 use super::tags::Tag;
 use super::words::joined;
 use super::{Entry, Key, Stage};
-use crate::graph::Fact;
+use crate::graph::{self, Fact};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -38,7 +38,8 @@ pub(super) struct Facts {
     pub norms_behind: bool,
     pub experts: bool,
     pub last_layer: Option<u32>,
-    two_stacks: bool,
+    /// More than one part has layers of its own, but for those that are always named.
+    several_stacks: bool,
     pub learned_positions: bool,
 }
 
@@ -52,7 +53,7 @@ impl Facts {
             norms_behind: self.norms_behind || other.norms_behind,
             experts: self.experts || other.experts,
             last_layer: self.last_layer.max(other.last_layer),
-            two_stacks: self.two_stacks || other.two_stacks,
+            several_stacks: self.several_stacks || other.several_stacks,
             learned_positions: self.learned_positions || other.learned_positions,
         }
     }
@@ -95,16 +96,18 @@ impl<'a> Names<'a> {
             }
         }
         let counters = take_counters(&mut cleans);
-        let mut raws: Vec<Raw> = cleans.into_iter().map(read::read_raw).collect();
+        let contained = contained(&cleans);
+        let raws = cleans.into_iter().zip(contained);
+        let mut raws: Vec<Raw> = raws
+            .map(|(c, contained)| read::read_raw(c, contained))
+            .collect();
         let dialects = read::rank_dialects(&raws);
         // hooks count the calls of a module from `name#1` on; logs count tensors of one name from `name#2` on
         let calls = raws.iter().any(|r| r.clean.occurrence == Some(1));
         for raw in &mut raws {
+            // a later call of a module computes something else
+            raw.call = raw.clean.occurrence.filter(|_| calls);
             read::settle(raw, &dialects);
-            if calls && raw.clean.occurrence.is_some() {
-                // a later call of a module computes something else
-                raw.hit = None;
-            }
         }
         let mut sequence: Vec<usize> = (0..entries.len()).collect();
         if entries.iter().all(|e| e.sequence.is_some()) {
@@ -168,7 +171,8 @@ impl<'a> Names<'a> {
     /// Activations and parameters tell apart: a dump may have the weight of a stage and not its output.
     fn facts_of(&self, parameters: bool) -> Facts {
         let mut f = Facts::default();
-        let (mut encoder, mut decoder) = (false, false);
+        let towers = &graph::words().tower;
+        let mut stacks = BTreeSet::new();
         let raws = self.raws.iter();
         for raw in raws.filter(|r| r.parameter.is_some() == parameters) {
             f.last_layer = f.last_layer.max(raw.layer);
@@ -180,8 +184,9 @@ impl<'a> Names<'a> {
             f.gated |= ["swiglu", "geglu", "reglu", "gate_par", "hook_pre_linear"]
                 .iter()
                 .any(|s| spelled.contains(s));
-            encoder |= raw.tower == Tower::Encoder && raw.layer.is_some();
-            decoder |= raw.tower == Tower::Decoder && raw.layer.is_some();
+            if (raw.layer.is_some() || raw.contained) && !towers[raw.tower].always {
+                stacks.insert(raw.tower);
+            }
             match raw.hit {
                 Some(Hit {
                     reading: Reading::Stage(s) | Reading::Module(s),
@@ -211,7 +216,7 @@ impl<'a> Names<'a> {
         }
         f.gated |= f.says(Stage::GateProj);
         f.gated &= !f.experts || f.says(Stage::GateProj);
-        f.two_stacks = encoder && decoder;
+        f.several_stacks = stacks.len() > 1;
         f.learned_positions = f.says(Stage::PosEmbed);
         f
     }
@@ -234,7 +239,7 @@ impl<'a> Names<'a> {
         }
         self.llama_cpp_projections(&mut meanings, facts);
         // Step, rank, stack, layer and stage: one tensor of each group carries the stage alone.
-        type Place = (Option<u32>, Option<u32>, Tower, Option<u32>, Stage);
+        type Place = (Option<u32>, Option<u32>, &'static str, Option<u32>, Stage);
         let mut groups: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
         for &i in &self.sequence {
             if self.raws[i].parameter.is_none()
@@ -254,7 +259,6 @@ impl<'a> Names<'a> {
             })
             .collect();
         for ((step, rank, tower, layer, stage), members) in groups {
-            let stack = tower.name();
             let merit =
                 |i: usize, m: &Meaning| (m.quality, !m.form.is_empty(), Reverse(self.place[i]));
             let best = members
@@ -269,7 +273,7 @@ impl<'a> Names<'a> {
                     (false, false) => m.form.clone(),
                     (false, true) => read::cleaned_name(&self.raws[i]),
                 };
-                let rest = [stack, form.as_str()]
+                let rest = [tower, form.as_str()]
                     .iter()
                     .filter(|s| !s.is_empty())
                     .copied()
@@ -288,11 +292,12 @@ impl<'a> Names<'a> {
         keys
     }
 
-    /// The stack of layers a name belongs to; an encoder or decoder alone is the model itself.
-    fn tower(&self, i: usize, facts: &Facts) -> Tower {
-        match self.raws[i].tower {
-            Tower::Encoder | Tower::Decoder if !facts.two_stacks => Tower::Main,
-            tower => tower,
+    /// The part of the model that a name belongs to; one alone is the model itself.
+    fn tower(&self, i: usize, facts: &Facts) -> &'static str {
+        let tower = &graph::words().tower[self.raws[i].tower];
+        match tower.always || facts.several_stacks {
+            true if !self.raws[i].contained => &tower.name,
+            _ => "",
         }
     }
 
@@ -300,7 +305,7 @@ impl<'a> Names<'a> {
     fn parameter(&self, i: usize, kind: &str, meaning: Option<&Meaning>, facts: &Facts) -> Key {
         let mut key = self.unnamed(i, facts);
         if let Some(m) = meaning.filter(|m| m.form.is_empty()) {
-            let stack = self.tower(i, facts).name();
+            let stack = self.tower(i, facts);
             let name = format!("{stack} {}.{kind}", m.stage);
             key.rest = name.trim_start().to_owned();
             key.layer = m.layer;
@@ -311,7 +316,7 @@ impl<'a> Names<'a> {
     fn unnamed(&self, i: usize, facts: &Facts) -> Key {
         let raw = &self.raws[i];
         let mut rest = read::cleaned_name(raw);
-        let stack = self.tower(i, facts).name();
+        let stack = self.tower(i, facts);
         if !stack.is_empty() {
             rest = format!("{stack} {rest}");
         }
@@ -352,6 +357,40 @@ impl<'a> Names<'a> {
             }
         }
     }
+}
+
+/// Which names stand in a block that is no layer of a plain stack: those with such a block in their path, and what else stands in
+/// the lists around those.
+fn contained(cleans: &[Clean]) -> Vec<bool> {
+    let found: Vec<Option<usize>> = cleans.iter().map(|c| container(&c.words)).collect();
+    let mut lists: HashSet<String> = HashSet::new();
+    for (c, at) in cleans.iter().zip(&found) {
+        let Some(at) = *at else { continue };
+        for (i, word) in c.words[..at].iter().enumerate() {
+            if i > 0 && word.number().is_some() {
+                lists.insert(joined(&c.words[..i]));
+            }
+        }
+        lists.extend(list(c));
+    }
+    let inside = |c: &Clean| list(c).is_some_and(|list| lists.contains(&list));
+    let both = cleans.iter().zip(found);
+    both.map(|(c, at)| at.is_some() || !lists.is_empty() && inside(c))
+        .collect()
+}
+
+/// The words up to the number of the first layer, without it.
+fn list(c: &Clean) -> Option<String> {
+    let (_, start, _) = strong_marker(&c.words)?;
+    let marker = c.words[start]
+        .lower
+        .trim_end_matches(|c: char| c.is_ascii_digit());
+    let before = joined(&c.words[..start]);
+    Some(
+        format!("{before}_{marker}")
+            .trim_start_matches('_')
+            .to_owned(),
+    )
 }
 
 /// One word such as `out` says too little to put a tensor without a layer at the end of layer 0.

@@ -4,31 +4,6 @@ use super::read::{Raw, is_leading_noise};
 use super::words::Word;
 use crate::graph;
 
-/// Which stack of layers a name belongs to, where a model has several.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Tower {
-    #[default]
-    Main,
-    Encoder,
-    Decoder,
-    Vision,
-    Audio,
-    Draft,
-}
-
-impl Tower {
-    /// The first word of a key's `rest`; empty for the model itself.
-    pub fn name(self) -> &'static str {
-        match self {
-            Tower::Main | Tower::Decoder => "",
-            Tower::Encoder => "encoder",
-            Tower::Vision => "vision",
-            Tower::Audio => "audio",
-            Tower::Draft => "draft",
-        }
-    }
-}
-
 pub(super) fn strong_marker(words: &[Word]) -> Option<(u32, usize, usize)> {
     for (i, w) in words.iter().enumerate() {
         if i > 0 && w.sep == '_' && words[i - 1].is_any(&["up", "down", "mid", "num"]) {
@@ -70,7 +45,15 @@ pub(super) fn weak_marker(words: &[Word]) -> Option<(u32, usize, usize)> {
             return Some((n, i, 2));
         }
     }
-    let (last, rest) = words.split_last()?;
+    // `attn_norm-3_pos5`: a place in the sequence stands behind the layer
+    let place = |w: &Word| {
+        graph::words()
+            .folder_steps
+            .iter()
+            .any(|s| w.fused(s).is_some())
+    };
+    let end = words.iter().rposition(|w| !place(w)).map_or(0, |at| at + 1);
+    let (last, rest) = words[..end].split_last()?;
     let llama_cpp =
         last.sep == '-' && !rest.is_empty() && rest.iter().all(|w| w.number().is_none());
     last.number()
@@ -93,18 +76,47 @@ pub(super) fn hidden_index(words: &[Word]) -> Option<u32> {
     }
 }
 
-pub(super) fn tower(before: &[Word]) -> Tower {
-    for w in before {
-        match w.lower.as_str() {
-            "vision" | "visual" | "image" | "vit" => return Tower::Vision,
-            "audio" | "speech" => return Tower::Audio,
-            "mtp" | "draft" | "eagle" => return Tower::Draft,
-            "encoder" => return Tower::Encoder,
-            "decoder" => return Tower::Decoder,
-            _ => {}
+/// The part of the model that a name belongs to, by its place in the pipeline; the first word that says one decides.
+pub(super) fn tower(before: &[Word]) -> usize {
+    before
+        .iter()
+        .find_map(word_of_tower)
+        .unwrap_or_else(|| graph::words().tower(""))
+}
+
+/// The part that a word names.
+pub(super) fn word_of_tower(word: &Word) -> Option<usize> {
+    let towers = &graph::words().tower;
+    towers.iter().position(|t| t.words.contains(&word.lower))
+}
+
+/// Where the words of a block that is no layer of a plain stack begin: a container (`down_blocks`), or a list inside a list
+/// (`layers.0.blocks.1`, `layer1.0.conv2`). T5's `block.0.layer.1` is half a layer.
+pub(super) fn container(words: &[Word]) -> Option<usize> {
+    let part = |text: &str, word: &Word| match text.split_once('#') {
+        Some((head, _)) => word.fused(head).is_some() || head.is_empty() && word.number().is_some(),
+        None => text == word.lower,
+    };
+    let begins = |i: usize, container: &String| {
+        let mut parts = container.split('_').zip(words[i..].iter());
+        let count = container.split('_').count();
+        i + count <= words.len() && parts.all(|(text, word)| part(text, word))
+    };
+    let named = (0..words.len()).find(|&i| graph::words().containers.iter().any(|c| begins(i, c)));
+    named.or_else(|| {
+        let (_, start, len) = strong_marker(words)?;
+        let rest = &words[start + len..];
+        let further =
+            |w: &Word| !graph::words().trailing.contains(&w.lower) && w.number().is_none();
+        match rest {
+            [n, more, ..] if n.sep == '.' && n.number().is_some() && further(more) => Some(start),
+            _ => {
+                let (_, second, _) = strong_marker(rest)?;
+                let half = rest[second].lower == "layer" && words[start].lower.starts_with("block");
+                (!half).then_some(start + len + second)
+            }
         }
-    }
-    Tower::Main
+    })
 }
 
 pub(super) fn is_foreign(raw: &Raw) -> bool {
@@ -123,8 +135,4 @@ pub(super) fn is_foreign(raw: &Raw) -> bool {
         || pair("encoder", "attn")
         || pair("linear", "attn")
         || pair("ffn", "moe")
-        // T5's decoder attends to the encoder in its second sublayer.
-        || raw.tower == Tower::Decoder
-            && matches!(&raw.after[..], [l, n, ..] if l.lower == "layer" && n.number() == Some(1))
-        || several && words().any(|w| w.lower == "mixer") && !words().any(|w| w.lower == "wqkv")
 }

@@ -12,6 +12,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// Stands among the words of a node inside a module, which is never the module.
 const INNER_NODE: &str = "(node)";
 
+/// The part of the model that all layers of a side belong to.
+fn one_tower(keys: &[Key]) -> Option<&'static str> {
+    let layers = keys.iter().filter(|k| k.layer.is_some());
+    let towers: BTreeSet<&'static str> = layers.map(Key::tower).collect();
+    towers.first().copied().filter(|_| towers.len() == 1)
+}
+
 /// One side while it is paired.
 pub(super) struct Half<'a> {
     pub names: &'a Names<'a>,
@@ -136,15 +143,18 @@ impl<'a> Matcher<'a> {
     }
 
     pub fn same_keys(&mut self) {
+        // a part that only one side names, where neither has another to confuse it with
+        let scopes = [one_tower(&self.r.keys), one_tower(&self.c.keys)];
+        let scoped = matches!(scopes, [Some(r), Some(c)] if r != c);
         let mut there: BTreeMap<Key, Vec<usize>> = BTreeMap::new();
         for i in self.open_c() {
             there
-                .entry(self.comparable(&self.c, i))
+                .entry(self.comparable(&self.c, i, scoped))
                 .or_default()
                 .push(i);
         }
         for r in self.open_r() {
-            let key = self.comparable(&self.r, r);
+            let key = self.comparable(&self.r, r, scoped);
             let Some(cs) = there.get_mut(&key) else {
                 continue;
             };
@@ -161,9 +171,12 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// The key with separators and case of the rest made one.
-    fn comparable(&self, half: &Half<'_>, i: usize) -> Key {
+    /// The key with separators and case of the rest made one, without the part of the model where `scoped`.
+    fn comparable(&self, half: &Half<'_>, i: usize, scoped: bool) -> Key {
         let mut key = half.keys[i].clone();
+        if scoped {
+            key.rest = key.rest[key.tower().len()..].trim_start().to_owned();
+        }
         let mut words = split(&key.rest);
         if half.names.raws[i].clean.humps {
             words = split_humps(words);

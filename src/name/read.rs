@@ -2,9 +2,9 @@
 
 use super::clean::Clean;
 use super::dialects::{Ranking, Reading, look_up};
-use super::layer::{Tower, hidden_index, is_foreign, strong_marker, tower, weak_marker};
+use super::layer::{hidden_index, is_foreign, strong_marker, tower, weak_marker, word_of_tower};
 use super::weights;
-use super::words::{Word, joined, written};
+use super::words::{Word, canonical, joined, written};
 use crate::graph::{self, Stage};
 
 /// A name after everything that can be said without looking at the others.
@@ -17,9 +17,16 @@ pub(super) struct Raw {
     pub after: Vec<Word>,
     /// `hidden_states_3`, `h3`: entry i of the list of hidden states.
     pub hidden: Option<u32>,
-    pub tower: Tower,
-    /// Experts, cross attention, state spaces: no canonical stage.
+    /// The part of the model, by its place in the pipeline.
+    pub tower: usize,
+    /// Experts, cross attention, state spaces: no node of a dense decoder.
     pub foreign: bool,
+    /// It stands in a block that is no layer of a plain stack: its path is its name.
+    pub contained: bool,
+    /// Which of the experts.
+    pub member: Option<u32>,
+    /// A later call of its module.
+    pub call: Option<u32>,
     /// `weight`, `bias`: it is a parameter of what the words say.
     pub parameter: Option<String>,
     pub hit: Option<Hit>,
@@ -39,7 +46,8 @@ pub(super) struct Hit {
     pub layered: bool,
 }
 
-pub(super) fn read_raw(clean: Clean) -> Raw {
+/// Reads a name; `contained` says that it stands in a block that is no layer of a plain stack.
+pub(super) fn read_raw(clean: Clean, contained: bool) -> Raw {
     let mut words = clean.words.clone();
     let parameter = weights::take_kind(&mut words);
     let mut raw = Raw {
@@ -48,12 +56,16 @@ pub(super) fn read_raw(clean: Clean) -> Raw {
         parameter,
         after: Vec::new(),
         hidden: None,
-        tower: Tower::Main,
+        tower: 0,
         foreign: false,
+        contained,
+        member: None,
+        call: None,
         hit: None,
         clean,
     };
-    if raw.clean.function {
+    raw.tower = tower(&raw.before);
+    if raw.clean.function || contained {
         raw.foreign = true;
         return raw;
     }
@@ -64,6 +76,17 @@ pub(super) fn read_raw(clean: Clean) -> Raw {
     raw.tower = tower(&raw.before);
     raw.foreign = is_foreign(&raw);
     raw
+}
+
+/// Takes the number of an expert out of the words.
+fn take_member(words: &mut Vec<Word>) -> Option<u32> {
+    let at = words
+        .iter()
+        .position(|w| w.is_any(&["experts", "expert"]))?
+        + 1;
+    let member = words.get(at)?.number()?;
+    words.remove(at);
+    Some(member)
 }
 
 /// Finds the layer marker and parts the words around it. Explicit markers win over `h0`, `l0` and `-0`.
@@ -136,9 +159,57 @@ fn bare_number_layer(raw: &mut Raw, dialects: &Ranking) -> bool {
     false
 }
 
-fn read(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
-    if raw.foreign {
+/// Reads a name of which no last words say anything: all of them together, as a node outside the first family.
+fn read_foreign(raw: &mut Raw, dialects: &Ranking) -> Option<Hit> {
+    if raw.clean.function || raw.contained {
         return None;
+    }
+    let layered = raw.layer.is_some();
+    let noise = leading_noise(raw);
+    let mut all: Vec<Word> = raw.before[noise..]
+        .iter()
+        .chain(&raw.after)
+        .cloned()
+        .collect();
+    let mut after = raw.after.clone();
+    if let Some(call) = raw.call {
+        let call = super::words::split(&format!("_{call}"));
+        all.extend(call.iter().cloned());
+        after.extend(call);
+    }
+    let member = take_member(&mut all);
+    take_member(&mut after);
+    // what a single expert returns has no node
+    if member.is_some() && all.last().is_some_and(|w| w.is_any(&["experts", "expert"])) {
+        return None;
+    }
+    let own = |h: &Hit| match h.reading {
+        Reading::Stage(s) | Reading::Module(s) => !s.is_core(),
+        Reading::Depends(rule) => !rule.stages().all(Stage::is_core),
+        Reading::Nothing => false,
+    };
+    let read = |words: &[Word], layered| {
+        let hit = find_whole(words, layered, dialects).filter(own)?;
+        (raw.call.is_none() || hit.quality == 0 && hit.index.is_none()).then_some(hit)
+    };
+    let hit = match layered {
+        true => read(&all, true).or_else(|| read(&after, true)),
+        false => read(&all, false).or_else(|| read(&all, true)),
+    };
+    raw.member = hit.and(member);
+    hit
+}
+
+/// How many words before the layer only say whose it is.
+fn leading_noise(raw: &Raw) -> usize {
+    let tower = |w: &Word| raw.layer.is_some() && word_of_tower(w).is_some();
+    let noise = |w: &&Word| is_leading_noise(w) || tower(w);
+    raw.before.iter().take_while(noise).count()
+}
+
+fn read(raw: &mut Raw, dialects: &Ranking) -> Option<Hit> {
+    if raw.foreign || raw.call.is_some() {
+        return read_foreign(raw, dialects);
     }
     if raw.parameter.is_some()
         && let Some(stage) = weights::gguf(raw)
@@ -157,11 +228,7 @@ fn read(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
 }
 
 fn read_words(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
-    let noise = raw
-        .before
-        .iter()
-        .take_while(|w| is_leading_noise(w))
-        .count();
+    let noise = leading_noise(raw);
     let own = &raw.before[noise..];
     if raw.layer.is_none() {
         return find(&raw.before, false, dialects).or_else(|| find(&raw.before, true, dialects));
@@ -173,12 +240,13 @@ fn read_words(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
         return find(&raw.before, true, dialects);
     }
     if own.is_empty() {
-        return find(&raw.after, true, dialects);
+        return find(&raw.after, true, dialects).or_else(|| counted(&raw.after, dialects));
     }
     let all: Vec<Word> = raw.before.iter().chain(&raw.after).cloned().collect();
     find(&all, true, dialects)
         .filter(|h| h.quality == 0)
         .or_else(|| find(&raw.after, true, dialects))
+        .or_else(|| counted(&raw.after, dialects))
         .or_else(|| {
             // `scores_l0_manual`: what follows the layer is a left-over word.
             let hit = find(own, true, dialects)?;
@@ -187,6 +255,13 @@ fn read_words(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
                 ..hit
             })
         })
+}
+
+/// `L00_02_q`: a counter stands between the layer and the name.
+fn counted(after: &[Word], dialects: &Ranking) -> Option<Hit> {
+    let (number, words) = after.split_first()?;
+    let counts = number.number().is_some() && words.first()?.sep == '_';
+    find(words, true, dialects).filter(|_| counts)
 }
 
 fn layer_itself(quality: u8, input: bool, index: Option<u32>) -> Hit {
@@ -211,12 +286,62 @@ struct Peel {
 
 /// Tries the words as they are, then without hook suffixes, then without the model's prefix, then by the last path segments.
 fn find(words: &[Word], layered: bool, dialects: &Ranking) -> Option<Hit> {
-    let peels = peels(words);
     let noise = words.iter().take_while(|w| is_leading_noise(w)).count();
-    let segment = |i: &usize| *i > noise && matches!(words[*i].sep, '.' | '/');
-    let segments = (1..words.len()).filter(segment).map(|i| (i, 2));
-    let starts = (0..=noise.min(words.len())).map(|i| (i, 0)).chain(segments);
-    for (start, cost) in starts {
+    find_whole(words, layered, dialects).or_else(|| {
+        let segment = |i: &usize| *i > noise && matches!(words[*i].sep, '.' | '/');
+        let mut segments = (1..words.len()).filter(segment);
+        segments.find_map(|start| {
+            let hit = find_from(words, start, 2, layered, dialects)?;
+            agrees(&words[noise..start], &words[start..], hit.reading).then_some(hit)
+        })
+    })
+}
+
+/// Whether the modules before a spelling fit what it means: attention holds no projection of the MLP, and a word that many
+/// modules have names a node only in a module of its kind.
+fn agrees(modules: &[Word], spelling: &[Word], reading: Reading) -> bool {
+    let stage = match reading {
+        Reading::Stage(s) | Reading::Module(s) => Some(s),
+        Reading::Depends(rule) => rule.usual(),
+        Reading::Nothing => None,
+    };
+    let kind = |s: Stage| match s {
+        s if !s.is_core() => None,
+        s if (Stage::QkvProj..=Stage::OProj).contains(&s) => Some("attn"),
+        s if (Stage::GateProj..=Stage::DownProj).contains(&s) => Some("mlp"),
+        _ => None,
+    };
+    let modules = canonical(modules);
+    let said = |word: &str| modules.split('_').any(|w| w == word);
+    match stage.and_then(kind) {
+        Some(kind) if said(kind) => return true,
+        Some(kind) if said(if kind == "attn" { "mlp" } else { "attn" }) => return false,
+        _ => {}
+    }
+    let peeled = stripped(spelling)
+        .into_iter()
+        .map(|p| p.end)
+        .filter(|&end| end > 0);
+    !peeled
+        .into_iter()
+        .any(|end| graph::words().weak.contains(&joined(&spelling[..end])))
+}
+
+/// The words as they are, then without hook suffixes, then without the model's prefix.
+fn find_whole(words: &[Word], layered: bool, dialects: &Ranking) -> Option<Hit> {
+    let noise = words.iter().take_while(|w| is_leading_noise(w)).count();
+    (0..=noise).find_map(|start| find_from(words, start, 0, layered, dialects))
+}
+
+fn find_from(
+    words: &[Word],
+    start: usize,
+    cost: u8,
+    layered: bool,
+    dialects: &Ranking,
+) -> Option<Hit> {
+    {
+        let peels = peels(words);
         for p in &peels {
             if start > p.end {
                 continue;
@@ -310,11 +435,14 @@ pub(super) fn cleaned_name(raw: &Raw) -> String {
         let name = format!("{} {}", written(&raw.clean.words), raw.clean.extra);
         return name.trim_end().to_owned();
     }
-    let noise = raw
-        .before
-        .iter()
-        .take_while(|w| is_leading_noise(w))
-        .count();
+    let noise = match raw.contained {
+        // `encoder` and `decoder` are part of the path
+        true => {
+            let said = |w: &&Word| is_leading_noise(w) && word_of_tower(w).is_none();
+            raw.before.iter().take_while(said).count()
+        }
+        false => leading_noise(raw),
+    };
     let keep_all = raw.layer.is_none() && noise == raw.before.len();
     let own = if keep_all {
         &raw.before[..]
@@ -342,6 +470,9 @@ pub(super) fn cleaned_name(raw: &Raw) -> String {
     if let Some(kind) = &raw.parameter {
         name = format!("{name}.{kind}");
     }
+    if let Some(call) = raw.call {
+        name = format!("{name}#{call}");
+    }
     name
 }
 
@@ -350,7 +481,7 @@ mod tests {
     use super::*;
 
     fn raw(name: &str) -> Raw {
-        read_raw(super::super::clean::clean(name))
+        read_raw(super::super::clean::clean(name), false)
     }
 
     #[test]

@@ -62,6 +62,12 @@ pub(super) fn meaning(raw: &Raw, facts: &Facts) -> Option<Meaning> {
     } else if let Some(i) = hit.index.filter(|&i| i > 0) {
         m.form = i.to_string();
     }
+    if raw.foreign && m.stage.is_core() && !hit.input {
+        return None;
+    }
+    if let Some(member) = raw.member {
+        m.form = format!("{member} {}", m.form).trim_end().to_owned();
+    }
     if !m.stage.is_per_layer() {
         m.layer = None;
     }

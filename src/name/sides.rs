@@ -159,7 +159,7 @@ fn detect(names: &[Vec<Word>]) -> Option<(Tag, Tag)> {
         })
         .filter(|(t, _, n)| known(t) || *n * 5 >= names.len())
         .collect();
-    let mut best: Option<(usize, &Tag, &Tag)> = None;
+    let mut best: Option<((bool, usize), &Tag, &Tag)> = None;
     for (i, (a, left, marked_a)) in found.iter().enumerate() {
         for (b, right, marked_b) in &found[i + 1..] {
             let matches = left.intersection(right).count();
@@ -183,7 +183,11 @@ fn detect(names: &[Vec<Word>]) -> Option<(Tag, Tag)> {
                         && plain_word(b)
                 }
             };
+            // words that are nothing but tags, before letters that may be a part of the name
+            let sure = a.place == Place::Anywhere && b.place == Place::Anywhere;
+            let sure = sure && covered * 5 >= names.len() * 4;
             let score = 8 * matches + 2 * covered + usize::from(known(a)) + usize::from(known(b));
+            let score = (sure, score);
             if good && best.is_none_or(|(s, _, _)| score > s) {
                 best = Some((score, a, b));
             }

@@ -1,5 +1,7 @@
 //! Names that real producers write, read as whole dumps.
 
+mod families;
+
 use super::*;
 use crate::order::{Item, order};
 
@@ -464,16 +466,16 @@ fn hand_made_names() {
 fn what_is_no_stage_keeps_its_cleaned_name() {
     check(
         "model.layers.0.mlp.gate => layers.0.router_logits
-         model.layers.0.mlp.experts.3.gate_proj => layers.0.mlp.experts.3.gate_proj
+         model.layers.0.mlp.experts.3.gate_proj => layers.0.expert_gate#3
          model.layers.0.mlp => layers.0.down_proj
-         model.layers.0.mixer.in_proj => layers.0.mixer.in_proj
-         model.layers.0.linear_attn.out_proj => layers.0.linear_attn.out_proj
+         model.layers.0.mixer.in_proj => layers.0.ssm_in_proj
+         model.layers.0.linear_attn.out_proj => layers.0.lin_out
          model.layers.0.self_attn.kv_a_proj_with_mqa => layers.0.kv_a",
     );
     check(
         "conv1 => conv1
          bn1 => bn1
-         layer1.0.conv2 => layers.1.0.conv2
+         layer1.0.conv2 => layer1.0.conv2
          avgpool => avgpool
          fc => fc
          relu => relu",
@@ -492,10 +494,10 @@ fn several_stacks_of_layers_stay_apart() {
          encoder.block.0.layer.1.DenseReluDense.wo => layers.0.down_proj#encoder
          decoder.block.0.layer.0.layer_norm => layers.0.attn_norm
          decoder.block.0.layer.0.SelfAttention.q => layers.0.q_proj
-         decoder.block.0.layer.1.EncDecAttention.q => layers.0.layer.1.EncDecAttention.q
+         decoder.block.0.layer.1.EncDecAttention.q => layers.0.cross_q
          decoder.block.0.layer.2.DenseReluDense.wi_0 => layers.0.gate_proj
          decoder.block.0.layer.2.DenseReluDense.wo => layers.0.down_proj
-         decoder.block.0.layer.1 => layers.0.layer.1
+         decoder.block.0.layer.1 => layers.0.cross_residual
          decoder.block.0.layer.2.layer_norm => layers.0.mlp_norm
          decoder.block.0 => layers.0.output
          decoder.final_layer_norm => final_norm
@@ -506,7 +508,7 @@ fn several_stacks_of_layers_stay_apart() {
          model.encoder.layernorm_embedding => embed#encoder
          model.decoder.layernorm_embedding => embed
          model.decoder.layers.0.self_attn_layer_norm => layers.0.attn_out_norm
-         model.decoder.layers.0.encoder_attn_layer_norm => layers.0.encoder_attn_layer_norm
+         model.decoder.layers.0.encoder_attn_layer_norm => layers.0.cross_out_norm
          model.decoder.layers.0.fc1 => layers.0.up_proj
          model.decoder.layers.0.final_layer_norm => layers.0.output",
     );
