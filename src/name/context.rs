@@ -2,7 +2,7 @@
 
 use super::clean::Clean;
 use super::dialects::Reading;
-use super::layer::{container, strong_marker};
+use super::layer::{container, strong_marker, word_of_tower};
 use super::read::{self, Hit, Raw};
 use super::rules::{Meaning, meaning};
 use super::steps::{ranks, take_counters};
@@ -184,7 +184,8 @@ impl<'a> Names<'a> {
             f.gated |= ["swiglu", "geglu", "reglu", "gate_par", "hook_pre_linear"]
                 .iter()
                 .any(|s| spelled.contains(s));
-            if (raw.layer.is_some() || raw.contained) && !towers[raw.tower].always {
+            let said = raw.before.iter().any(|w| word_of_tower(w).is_some());
+            if said && (raw.layer.is_some() || raw.contained) && !towers[raw.tower].always {
                 stacks.insert(raw.tower);
             }
             match raw.hit {

@@ -231,7 +231,9 @@ fn read_words(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
     let noise = leading_noise(raw);
     let own = &raw.before[noise..];
     if raw.layer.is_none() {
-        return find(&raw.before, false, dialects).or_else(|| find(&raw.before, true, dialects));
+        return counted(&raw.before, false, dialects)
+            .or_else(|| find(&raw.before, false, dialects))
+            .or_else(|| find(&raw.before, true, dialects));
     }
     if raw.after.is_empty() && own.is_empty() {
         return Some(layer_itself(0, false, None));
@@ -240,13 +242,13 @@ fn read_words(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
         return find(&raw.before, true, dialects);
     }
     if own.is_empty() {
-        return find(&raw.after, true, dialects).or_else(|| counted(&raw.after, dialects));
+        return counted(&raw.after, true, dialects).or_else(|| find(&raw.after, true, dialects));
     }
     let all: Vec<Word> = raw.before.iter().chain(&raw.after).cloned().collect();
     find(&all, true, dialects)
         .filter(|h| h.quality == 0)
+        .or_else(|| counted(&raw.after, true, dialects))
         .or_else(|| find(&raw.after, true, dialects))
-        .or_else(|| counted(&raw.after, dialects))
         .or_else(|| {
             // `scores_l0_manual`: what follows the layer is a left-over word.
             let hit = find(own, true, dialects)?;
@@ -257,11 +259,14 @@ fn read_words(raw: &Raw, dialects: &Ranking) -> Option<Hit> {
         })
 }
 
-/// `L00_02_q`: a counter stands between the layer and the name.
-fn counted(after: &[Word], dialects: &Ranking) -> Option<Hit> {
-    let (number, words) = after.split_first()?;
-    let counts = number.number().is_some() && words.first()?.sep == '_';
-    find(words, true, dialects).filter(|_| counts)
+/// `L00_02_q`, `998_final_norm`: a counter of two digits or more stands before the name.
+fn counted(words: &[Word], layered: bool, dialects: &Ranking) -> Option<Hit> {
+    let (counter, words) = words.split_first()?;
+    let counts = counter.text.len() > 1 && counter.number().is_some();
+    if !counts || words.first()?.sep != '_' {
+        return None;
+    }
+    find_whole(words, layered, dialects)
 }
 
 fn layer_itself(quality: u8, input: bool, index: Option<u32>) -> Hit {
@@ -340,30 +345,28 @@ fn find_from(
     layered: bool,
     dialects: &Ranking,
 ) -> Option<Hit> {
-    {
-        let peels = peels(words);
-        for p in &peels {
-            if start > p.end {
-                continue;
+    let peels = peels(words);
+    for p in &peels {
+        if start > p.end {
+            continue;
+        }
+        if start == p.end {
+            // Nothing but a hook suffix: the layer's own output or input.
+            if layered && start == 0 {
+                return Some(layer_itself(1, p.input, p.index));
             }
-            if start == p.end {
-                // Nothing but a hook suffix: the layer's own output or input.
-                if layered && start == 0 {
-                    return Some(layer_itself(1, p.input, p.index));
-                }
-                continue;
-            }
-            if let Some(reading) = look_up(&words[start..p.end], layered, dialects) {
-                let mut hit = Hit {
-                    reading,
-                    quality: cost + p.cost,
-                    input: p.input,
-                    index: p.index,
-                    layered,
-                };
-                attention_tuple(&mut hit);
-                return Some(hit);
-            }
+            continue;
+        }
+        if let Some(reading) = look_up(&words[start..p.end], layered, dialects) {
+            let mut hit = Hit {
+                reading,
+                quality: cost + p.cost,
+                input: p.input,
+                index: p.index,
+                layered,
+            };
+            attention_tuple(&mut hit);
+            return Some(hit);
         }
     }
     None
