@@ -219,6 +219,18 @@ fn conformer() {
 }
 
 #[test]
+fn double_and_single_blocks() {
+    check(
+        "transformer_blocks.0.attn.to_q => layers.0.q_proj
+         transformer_blocks.0.norm1.linear => layers.0.modulation
+         transformer_blocks.0 => layers.0.output
+         single_transformer_blocks.0.norm.linear => single_transformer_blocks.0.norm.linear
+         single_transformer_blocks.0.attn.to_q => single_transformer_blocks.0.attn.to_q
+         single_transformer_blocks.0 => single_transformer_blocks.0",
+    );
+}
+
+#[test]
 fn two_towers() {
     check(
         "encoder_layer_0 => layers.0.output#encoder
