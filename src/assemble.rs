@@ -62,7 +62,7 @@ impl Results<'_> {
                 report::Outcome::Unreadable => 2,
             },
             counts,
-            first_divergence: first.map(|i| self.first_divergence(i, certain)),
+            first_divergence: first.map(|i| self.first_divergence(i, &earliest)),
             origins: origins
                 .iter()
                 .map(|&i| self.pairs[i].key.to_string())
@@ -101,7 +101,7 @@ impl Results<'_> {
         }
     }
 
-    fn first_divergence(&self, i: usize, certain: bool) -> FirstDivergence {
+    fn first_divergence(&self, i: usize, earliest: &[usize]) -> FirstDivergence {
         let pair = &self.pairs[i];
         let name = |t: &Option<Arc<Tensor>>| t.as_ref().map(|t| t.name.clone());
         let found = &self.conclusion.localisation;
@@ -118,7 +118,11 @@ impl Results<'_> {
             agreeing_before: agreeing.map(|&p| self.pairs[p].key.to_string()).collect(),
             not_dumped_between: self.graph.skipped[i].clone(),
             propagates: !found.healed[i],
-            certain,
+            certain: earliest.len() < 2,
+            earliest: earliest
+                .iter()
+                .map(|&i| self.pairs[i].key.to_string())
+                .collect(),
             worst: worst(pair),
         }
     }

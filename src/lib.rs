@@ -18,10 +18,8 @@
 //! process, or reads the environment.
 //!
 //! Modules use each other in one direction only: `commands → run → assemble → diagnose → localise → judge → pairs → compare →
-//! dump, name →` ground floor. The ground floor knows nothing else of tdiff: `text` (numbers for people), `note`,
+//! dump, order → name → graph →` ground floor. What models look like is data: `models/*.toml`, read by `graph`. The ground floor knows nothing else of tdiff: `text` (numbers for people), `note`,
 //! `math`, `causes`, `dtype`, `natural`, `threads` and `simd`.
-
-#![allow(non_upper_case_globals)] // stages are written like the variants that they stand for
 
 pub mod assemble;
 pub mod causes;

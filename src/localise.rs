@@ -72,7 +72,9 @@ pub fn localise(
                 let single = floor.max(noise);
                 let rotates = graph.rotates.get(i).copied().unwrap_or(false);
                 let growth = if rotates { ROTATED } else { GROWTH };
-                let grown = (growth * entered).min(TOTAL_GROWTH * single);
+                // what lies between a tensor and the start of the model has rounded as well
+                let above = if graph.open[i] { 2.0 * single } else { 0.0 };
+                let grown = (growth * entered).min(TOTAL_GROWTH * single).max(above);
                 out.bound[i] = floor.max(growth * noise).max(grown);
                 if noise > *floor {
                     let usual = COARSE * noise.max(entered);
@@ -165,6 +167,7 @@ mod tests {
             gain: vec![1.0; n],
             rotates: vec![false; n],
             assumed: vec![false; n],
+            open: vec![false; n],
         }
     }
 

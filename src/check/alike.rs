@@ -106,7 +106,7 @@ pub fn differing(scene: &Scene<'_>, laws: &[Fitted], flags: &[Finding]) -> Vec<F
             continue;
         }
         // the last hidden state of some dumps went through the final norm
-        let normed = |key: &Key| stage == Stage::Output && layers.is_last(key);
+        let normed = |key: &Key| stage == Stage::OUTPUT && layers.is_last(key);
         odd.retain(|(key, _)| !normed(key) && !layers.flagged.contains(&place(key)));
         let as_others = format!("{most} of {}: {}", count(all, "layer"), usual.text());
         for (layer, text) in &odd {

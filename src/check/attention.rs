@@ -38,7 +38,7 @@ fn at<'a>(scene: &'a Scene<'_>, stages: &'a [Stage]) -> impl Iterator<Item = Tap
 impl Check for Weights {
     fn run(&self, scene: &Scene<'_>) -> Vec<Finding> {
         let (mut out, mut alone, mut layers) = (Vec::new(), Vec::new(), 0);
-        for tap in at(scene, &[Stage::AttnWeights]).filter(|tap| tap.array.width() > 1) {
+        for tap in at(scene, &[Stage::ATTN_WEIGHTS]).filter(|tap| tap.array.width() > 1) {
             // a row that is all zero or NaN is fully masked padding
             let live: Vec<&[f64]> = tap
                 .array
@@ -123,7 +123,10 @@ fn one_position(wide: &[&[f64]]) -> Option<usize> {
 impl Check for Rotation {
     fn run(&self, scene: &Scene<'_>) -> Vec<Finding> {
         let mut out = Vec::new();
-        for (rotated, raw) in [(Stage::QRope, Stage::QNorm), (Stage::KRope, Stage::KNorm)] {
+        for (rotated, raw) in [
+            (Stage::Q_ROPE, Stage::Q_NORM),
+            (Stage::K_ROPE, Stage::K_NORM),
+        ] {
             for Tap {
                 key, array: after, ..
             } in at(scene, &[rotated])
@@ -227,7 +230,7 @@ impl Check for Context {
                 && queries > 2
                 && a.rows().enumerate().all(|(i, r)| r[i % queries] > 0.9999)
         };
-        at(scene, &[Stage::AttnWeights])
+        at(scene, &[Stage::ATTN_WEIGHTS])
             .filter(|tap| blind(&tap.array))
             .map(|tap| {
                 Finding::red(

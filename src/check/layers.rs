@@ -18,7 +18,7 @@ impl Check for Identical {
         let mut out = Vec::new();
         let mut seen: HashMap<(Key, Vec<u64>), usize> = HashMap::new();
         for (i, pair) in scene.pairs.iter().enumerate() {
-            let of_layer = |s: &Stage| s.is_per_layer() || *s == Stage::Logits;
+            let of_layer = |s: &Stage| s.is_per_layer() || *s == Stage::LOGITS;
             let Some(stage) = pair.key.stage.filter(of_layer) else {
                 continue;
             };
@@ -84,14 +84,14 @@ impl Check for Identical {
 /// Stages that depend on all tokens so far: for the same token again they are not what they were. (Q, K and V of the first
 /// layer are.)
 fn sees_the_past(stage: Stage) -> bool {
-    stage >= Stage::AttnQk
+    stage >= Stage::ATTN_QK
 }
 
 /// A pass that gives what the one before gave. With the same tokens it should.
 fn repeated(scene: &Scene<'_>, key: &Key, earlier: &Key) -> Finding {
     let input = |key: &Key| {
         let site = scene.site(Side::Reference, key);
-        [Stage::InputIds, Stage::TokEmbed, Stage::Embed]
+        [Stage::INPUT_IDS, Stage::TOK_EMBED, Stage::EMBED]
             .into_iter()
             .find_map(|s| site.dumped(s))
     };
@@ -116,7 +116,7 @@ impl Check for Tokens {
         for (i, pair) in scene.pairs.iter().enumerate() {
             if !matches!(
                 pair.key.stage,
-                Some(Stage::Output | Stage::FinalNorm | Stage::AttnResidual | Stage::Logits)
+                Some(Stage::OUTPUT | Stage::FINAL_NORM | Stage::ATTN_RESIDUAL | Stage::LOGITS)
             ) {
                 continue;
             }
@@ -153,7 +153,7 @@ impl Check for Argmax {
             .pairs
             .iter()
             .enumerate()
-            .filter(|(_, p)| p.key.stage == Some(Stage::Logits) && p.key.is_canonical());
+            .filter(|(_, p)| p.key.stage == Some(Stage::LOGITS) && p.key.is_canonical());
         let mut winners = Vec::new();
         let mut last = None;
         for (i, pair) in logits {

@@ -31,7 +31,7 @@ impl Check for Values {
             let Ok(s) = summarise(tensor) else { continue };
             let masked = matches!(
                 pair.key.stage,
-                Some(Stage::AttnScores | Stage::AttnQk | Stage::AttentionMask)
+                Some(Stage::ATTN_SCORES | Stage::ATTN_QK | Stage::ATTENTION_MASK)
             );
             let key = &pair.key;
             if s.nan > 0 {
@@ -60,7 +60,10 @@ fn range(scene: &Scene<'_>, i: usize, s: &Summary) -> Option<Finding> {
     let largest = max.abs().max(min.abs());
     if largest == 0.0 {
         let cache = key.step.is_some_and(|s| s > 0)
-            && matches!(key.stage, Some(Stage::KProj | Stage::VProj | Stage::KRope));
+            && matches!(
+                key.stage,
+                Some(Stage::K_PROJ | Stage::V_PROJ | Stage::K_ROPE)
+            );
         let id = if cache {
             causes::KV_CACHE_ZEROS.id
         } else {
@@ -84,15 +87,17 @@ fn range(scene: &Scene<'_>, i: usize, s: &Summary) -> Option<Finding> {
     }
     use crate::graph::known::*;
     match key.stage? {
-        QProj | KProj | VProj | QNorm | KNorm | QRope | KRope | QkvProj => Some(Finding::red(
-            causes::LARGE_VALUES.id,
-            key,
-            format!(
-                "largest |value| is {}, sane projections stay below {LARGE}",
-                short(largest)
-            ),
-        )),
-        Input | AttnResidual | MlpResidual | Output | Embed => {
+        Q_PROJ | K_PROJ | V_PROJ | Q_NORM | K_NORM | Q_ROPE | K_ROPE | QKV_PROJ => {
+            Some(Finding::red(
+                causes::LARGE_VALUES.id,
+                key,
+                format!(
+                    "largest |value| is {}, sane projections stay below {LARGE}",
+                    short(largest)
+                ),
+            ))
+        }
+        INPUT | ATTN_RESIDUAL | MLP_RESIDUAL | OUTPUT | EMBED => {
             let array = scene.load(Side::Reference, i)?;
             let width = array.width();
             let mut channels: Vec<usize> = array

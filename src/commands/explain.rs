@@ -90,7 +90,10 @@ fn explain_stage(stage: Stage, width: usize, out: &mut dyn Write) -> Result<()> 
     let mut by_dialect: Vec<(&str, Vec<&str>)> = Vec::new();
     let spellings = node.names.iter().chain(&node.modules);
     for Spelling { dialect, text } in spellings {
-        match by_dialect.iter_mut().find(|(known, _)| known == dialect) {
+        match by_dialect
+            .iter_mut()
+            .find(|(known, _)| *known == &**dialect)
+        {
             Some((_, texts)) => texts.push(text),
             None => by_dialect.push((dialect, vec![text])),
         }

@@ -16,17 +16,17 @@ const CLEAR: f64 = 0.3;
 
 /// Stages as wide as the residual stream.
 pub const STREAM: [Stage; 11] = [
-    Stage::TokEmbed,
-    Stage::Embed,
-    Stage::Input,
-    Stage::AttnNorm,
-    Stage::OProj,
-    Stage::AttnResidual,
-    Stage::AttnOutNorm,
-    Stage::MlpNorm,
-    Stage::DownProj,
-    Stage::Output,
-    Stage::FinalNorm,
+    Stage::TOK_EMBED,
+    Stage::EMBED,
+    Stage::INPUT,
+    Stage::ATTN_NORM,
+    Stage::O_PROJ,
+    Stage::ATTN_RESIDUAL,
+    Stage::ATTN_OUT_NORM,
+    Stage::MLP_NORM,
+    Stage::DOWN_PROJ,
+    Stage::OUTPUT,
+    Stage::FINAL_NORM,
 ];
 
 /// (tokens, hidden) of a dump without shapes; `None` when shapes are known or the data do not tell.
@@ -58,11 +58,11 @@ pub fn tokens_and_width(pairs: &[&Pair]) -> Option<(usize, usize)> {
     let last = pairs.iter().filter_map(|p| p.key.layer).max();
     let norms = [
         (
-            values(Embed, None).or_else(|| values(Input, Some(0))),
-            values(AttnNorm, Some(0)),
+            values(EMBED, None).or_else(|| values(INPUT, Some(0))),
+            values(ATTN_NORM, Some(0)),
         ),
-        (values(AttnResidual, Some(0)), values(MlpNorm, Some(0))),
-        (values(Output, last), values(FinalNorm, None)),
+        (values(ATTN_RESIDUAL, Some(0)), values(MLP_NORM, Some(0))),
+        (values(OUTPUT, last), values(FINAL_NORM, None)),
     ];
     let norms: Vec<(Vec<f64>, Vec<f64>)> = norms
         .into_iter()

@@ -84,7 +84,7 @@ impl Cut {
         layers: impl Iterator<Item = (&'a Geometry, D)>,
     ) -> Cut {
         for (g, dumped) in layers {
-            let Some(whole) = dumped(Stage::QkvProj) else {
+            let Some(whole) = dumped(Stage::QKV_PROJ) else {
                 continue;
             };
             let left = |cut: Cut| cut.left(g, &dumped, &whole);
@@ -111,16 +111,16 @@ impl Cut {
     ) -> Option<f64> {
         let part = |i| self.part(whole, g, i);
         let mut errors = Vec::new();
-        for (i, rotated) in [(0, Stage::QRope), (1, Stage::KRope)] {
+        for (i, rotated) in [(0, Stage::Q_ROPE), (1, Stage::K_ROPE)] {
             if let (Some(x), Some(y)) = (part(i), dumped(rotated)) {
                 errors.extend(gap(&lengths(&x), &lengths(&y)));
             }
         }
-        let scores = [Stage::AttnQk, Stage::AttnScores];
+        let scores = [Stage::ATTN_QK, Stage::ATTN_SCORES];
         if let Some(scores) = scores.iter().find_map(|s| dumped(*s)) {
             errors.extend(diagonal(&part(0)?, &part(1)?, &scores));
         }
-        if let (Some(v), Some(context)) = (part(2), dumped(Stage::AttnCtx)) {
+        if let (Some(v), Some(context)) = (part(2), dumped(Stage::ATTN_CTX)) {
             errors.extend(first_token(&v, &context));
         }
         (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64)

@@ -48,9 +48,9 @@ impl Axes {
     pub fn of(stage: Stage) -> Axes {
         use crate::graph::known::*;
         match stage {
-            InputIds | PositionIds | AttentionMask => Axes::Ids,
-            QProj | KProj | VProj | QNorm | KNorm | QRope | KRope | AttnCtx => Axes::Heads,
-            AttnQk | AttnScores | AttnWeights => Axes::Scores,
+            INPUT_IDS | POSITION_IDS | ATTENTION_MASK => Axes::Ids,
+            Q_PROJ | K_PROJ | V_PROJ | Q_NORM | K_NORM | Q_ROPE | K_ROPE | ATTN_CTX => Axes::Heads,
+            ATTN_QK | ATTN_SCORES | ATTN_WEIGHTS => Axes::Scores,
             _ => Axes::Stream,
         }
     }
@@ -129,7 +129,7 @@ impl Geometry {
         for (&step, &(batch, seq)) in &self.steps {
             let of_step = shapes
                 .iter()
-                .filter(|(k, s, _)| k.step == step && *s != Stage::Logits);
+                .filter(|(k, s, _)| k.step == step && *s != Stage::LOGITS);
             let sizes = of_step.map(|(_, _, shape)| shape.iter().product::<usize>());
             let largest = sizes.max().unwrap_or(0);
             if largest > self.whole && batch * seq > 0 {
@@ -155,8 +155,8 @@ impl Geometry {
                     }),
             )
         };
-        let q = features(&[QProj, QNorm, QRope, AttnCtx]);
-        let k = features(&[KProj, VProj, KNorm, KRope]);
+        let q = features(&[Q_PROJ, Q_NORM, Q_ROPE, ATTN_CTX]);
+        let k = features(&[K_PROJ, V_PROJ, K_NORM, K_ROPE]);
         let last_of_four = |stages: &[Stage]| {
             most_common(
                 shapes
@@ -181,8 +181,10 @@ impl Geometry {
                     _ => None,
                 }),
         );
-        self.head_dim = last_of_four(&[QRope, KRope, QNorm, KNorm, QProj, KProj, VProj, AttnCtx])
-            .or_else(|| Some(q? / score_heads?).filter(|d| *d > 0));
+        self.head_dim = last_of_four(&[
+            Q_ROPE, K_ROPE, Q_NORM, K_NORM, Q_PROJ, K_PROJ, V_PROJ, ATTN_CTX,
+        ])
+        .or_else(|| Some(q? / score_heads?).filter(|d| *d > 0));
         self.heads = score_heads.or_else(|| Some(q? / self.head_dim?));
         self.kv_heads = self
             .head_dim
@@ -204,7 +206,7 @@ impl Geometry {
             }
         }
         if cut.iter().product::<usize>() > self.whole {
-            let most = if key.stage == Some(Stage::Logits) {
+            let most = if key.stage == Some(Stage::LOGITS) {
                 self.whole.max(LOGITS * shape.last()?)
             } else {
                 PART
@@ -268,7 +270,7 @@ impl Geometry {
         let (batch, seq) = match (dumped, self.kept.get(&key.step)) {
             (None, _) => whole,
             // cut by themselves, to the first rows
-            (Some(_), _) if stage == Stage::Logits => (1, array.rows().len()),
+            (Some(_), _) if stage == Stage::LOGITS => (1, array.rows().len()),
             (Some(dumped), Some(&kept)) if self.token_axes(key, stage, dumped).is_some() => kept,
             _ => return array,
         };
@@ -330,7 +332,7 @@ fn squeezed(shape: &[usize]) -> Vec<usize> {
 /// With as many tokens as heads the shape does not tell: rotated Q and K are usually taken after the transposition to
 /// [batch, head, token, channel], projections before.
 fn transposed_by_habit(stage: Stage) -> bool {
-    matches!(stage, Stage::QRope | Stage::KRope)
+    matches!(stage, Stage::Q_ROPE | Stage::K_ROPE)
 }
 
 impl Array {

@@ -173,9 +173,9 @@ impl Known {
         let partner = |i: usize| -> Option<usize> {
             let key = &scene.pairs[i].key;
             let stage = match key.stage? {
-                Stage::QProj => Stage::KProj,
-                Stage::QNorm => Stage::KNorm,
-                Stage::QRope => Stage::KRope,
+                Stage::Q_PROJ => Stage::K_PROJ,
+                Stage::Q_NORM => Stage::K_NORM,
+                Stage::Q_ROPE => Stage::K_ROPE,
                 _ => return None,
             };
             scene.find(&Key {
@@ -283,20 +283,20 @@ fn exceptional(scene: &Scene<'_>, i: usize, error: f64) -> bool {
     let key = &scene.pairs[i].key;
     let Some(stage) = key.stage else { return false };
     let block: &[Stage] = match stage {
-        OProj => &[QProj, KProj, VProj, QkvProj],
-        DownProj => &[GateProj, UpProj],
-        Logits => &[OProj, GateProj, UpProj, DownProj],
-        QNorm | KNorm | QRope | KRope => &[QProj, KProj, VProj, QkvProj],
-        AttnPostNorm | AttnResidual | AttnOutNorm | MlpNorm => {
-            &[QProj, KProj, VProj, QkvProj, OProj]
+        O_PROJ => &[Q_PROJ, K_PROJ, V_PROJ, QKV_PROJ],
+        DOWN_PROJ => &[GATE_PROJ, UP_PROJ],
+        LOGITS => &[O_PROJ, GATE_PROJ, UP_PROJ, DOWN_PROJ],
+        Q_NORM | K_NORM | Q_ROPE | K_ROPE => &[Q_PROJ, K_PROJ, V_PROJ, QKV_PROJ],
+        ATTN_POST_NORM | ATTN_RESIDUAL | ATTN_OUT_NORM | MLP_NORM => {
+            &[Q_PROJ, K_PROJ, V_PROJ, QKV_PROJ, O_PROJ]
         }
-        MlpPostNorm | MlpResidual | Output => &[OProj, GateProj, UpProj, DownProj],
+        MLP_POST_NORM | MLP_RESIDUAL | OUTPUT => &[O_PROJ, GATE_PROJ, UP_PROJ, DOWN_PROJ],
         _ => &[],
     };
     let like = |k: &Key| {
         let earlier = k.stage == Some(stage) && k.layer < key.layer;
         let beside = k.stage.is_some_and(|s| block.contains(&s))
-            && (k.layer == key.layer || stage == Logits);
+            && (k.layer == key.layer || stage == LOGITS);
         k.rest == key.rest && k.step == key.step && k.rank == key.rank && (earlier || beside)
     };
     let pairs = scene.pairs.iter().zip(scene.errors);

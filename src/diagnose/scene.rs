@@ -144,7 +144,7 @@ impl<'a> Scene<'a> {
         // the first layer that tells
         let fused = self.tower(tower);
         let fused = fused
-            .filter(|p| p.key.stage == Some(Stage::QkvProj))
+            .filter(|p| p.key.stage == Some(Stage::QKV_PROJ))
             .take(2);
         let cut = Cut::of(fused.map(|p| {
             let site = self.site(Side::Reference, &p.key);
@@ -322,7 +322,7 @@ impl<'a> Site<'a> {
 
     /// The sizes of its tower.
     pub fn geometry(&self) -> &'a Geometry {
-        self.scene.geometry(&self.key(Stage::Embed))
+        self.scene.geometry(&self.key(Stage::EMBED))
     }
 
     pub fn in_layer(&self, layer: u32) -> Site<'a> {
@@ -354,48 +354,48 @@ impl<'a> Site<'a> {
 
     fn derived(&self, stage: Stage) -> Option<Array> {
         match stage {
-            Stage::Embed => self.dumped(Stage::EmbedSum).or_else(|| {
-                let others = [Stage::PosEmbed, Stage::TypeEmbed];
+            Stage::EMBED => self.dumped(Stage::EMBED_SUM).or_else(|| {
+                let others = [Stage::POS_EMBED, Stage::TYPE_EMBED];
                 let alone = others
                     .iter()
                     .all(|s| self.scene.find(&self.key(*s)).is_none());
                 if alone {
-                    self.dumped(Stage::TokEmbed)
+                    self.dumped(Stage::TOK_EMBED)
                 } else {
                     None
                 }
             }),
-            Stage::Input => match self.layer? {
-                0 => self.tap(Stage::Embed),
-                layer => self.in_layer(layer - 1).dumped(Stage::Output),
+            Stage::INPUT => match self.layer? {
+                0 => self.tap(Stage::EMBED),
+                layer => self.in_layer(layer - 1).dumped(Stage::OUTPUT),
             },
-            Stage::AttnResidual => {
+            Stage::ATTN_RESIDUAL => {
                 let branch = self
-                    .dumped(Stage::AttnPostNorm)
-                    .or_else(|| self.dumped(Stage::OProj))?;
-                self.tap(Stage::Input)?.plus(&branch)
+                    .dumped(Stage::ATTN_POST_NORM)
+                    .or_else(|| self.dumped(Stage::O_PROJ))?;
+                self.tap(Stage::INPUT)?.plus(&branch)
             }
-            Stage::MlpMid => {
-                let (act, up) = (self.dumped(Stage::Act)?, self.dumped(Stage::UpProj)?);
-                self.dumped(Stage::GateProj)?;
+            Stage::MLP_MID => {
+                let (act, up) = (self.dumped(Stage::ACT)?, self.dumped(Stage::UP_PROJ)?);
+                self.dumped(Stage::GATE_PROJ)?;
                 act.zip(&up, |a, u| a * u).filter(|_| act.shape == up.shape)
             }
-            Stage::QNorm => {
-                undumped(self, Stage::QProj, Stage::QRope).or_else(|| self.tap(Stage::QProj))
+            Stage::Q_NORM => {
+                undumped(self, Stage::Q_PROJ, Stage::Q_ROPE).or_else(|| self.tap(Stage::Q_PROJ))
             }
-            Stage::KNorm => {
-                undumped(self, Stage::KProj, Stage::KRope).or_else(|| self.tap(Stage::KProj))
+            Stage::K_NORM => {
+                undumped(self, Stage::K_PROJ, Stage::K_ROPE).or_else(|| self.tap(Stage::K_PROJ))
             }
-            Stage::QProj => self.cut(0),
-            Stage::KProj => self.cut(1),
-            Stage::VProj => self.cut(2),
+            Stage::Q_PROJ => self.cut(0),
+            Stage::K_PROJ => self.cut(1),
+            Stage::V_PROJ => self.cut(2),
             _ => None,
         }
     }
 
     /// A part of a fused projection, when the sizes say how large it is; both sides are cut as the reference's is.
     fn cut(&self, part: usize) -> Option<Array> {
-        let whole = self.dumped(Stage::QkvProj)?;
+        let whole = self.dumped(Stage::QKV_PROJ)?;
         self.scene
             .cut(self.tower)
             .part(&whole, self.geometry(), part)

@@ -14,7 +14,7 @@ pub struct Flow {
     families: HashSet<(usize, Option<u32>, usize)>,
 }
 
-/// The family that every model may have nodes of.
+/// The family that most models have nodes of, in every layer.
 const CORE: usize = 0;
 
 /// A place in the model, dumped or not; ordered as the pipeline runs.
@@ -32,8 +32,8 @@ struct Node {
 
 fn zone(stage: Stage) -> u8 {
     match stage {
-        s if s < Stage::Input => 0,
-        s if s > Stage::Output => 2,
+        s if s < Stage::INPUT => 0,
+        s if s > Stage::OUTPUT => 2,
         _ => 1,
     }
 }
@@ -113,8 +113,15 @@ impl Flow {
     pub fn not_dumped_before(&self, key: &Key) -> Vec<Key> {
         let mut passed = self.walk(key, Flow::parents).1;
         passed.retain(|n| !graph().node(n.stage).optional || self.stages.contains(&n.stage));
-        passed.retain(|n| n.stage != Stage::InputIds || words().tower[n.stack].reads_tokens);
+        passed.retain(|n| n.stage != Stage::INPUT_IDS || words().tower[n.stack].reads_tokens);
         passed.into_iter().map(Node::key).collect()
+    }
+
+    /// Whether operations lie before `key` and nothing above them was dumped.
+    pub fn is_open(&self, key: &Key) -> bool {
+        let (found, passed) = self.walk(key, Flow::parents);
+        let computed = |n: &Node| !graph().node(n.stage).inputs.is_empty();
+        found.is_empty() && passed.iter().any(computed)
     }
 
     fn keys(&self, nodes: BTreeSet<Node>) -> Vec<Key> {
@@ -152,7 +159,9 @@ impl Flow {
     /// Whether the model has such a node there, as far as the dump tells.
     fn has(&self, node: &Node) -> bool {
         let family = graph().node(node.stage).family;
-        family == CORE || self.families.contains(&(node.stack, node.layer, family))
+        // one of the first family tells of the others
+        let layer = node.layer.filter(|_| family != CORE);
+        self.families.contains(&(node.stack, layer, family))
     }
 
     /// The parents in the model, whether they were dumped or not.
@@ -162,7 +171,7 @@ impl Flow {
         match (row.previous, row.last, node.layer, last) {
             (Some(before), _, Some(l), _) if l > 0 => parents.push(node.at(before, Some(l - 1))),
             (_, Some(of), _, Some(l)) => parents.push(node.at(of, Some(l))),
-            (_, Some(_), _, None) => parents.push(node.at(Stage::Embed, None)),
+            (_, Some(_), _, None) => parents.push(node.at(Stage::EMBED, None)),
             _ => parents.extend(
                 row.inputs
                     .iter()
@@ -184,12 +193,12 @@ impl Flow {
     fn children(&self, node: Node, children: &mut Vec<Node>) {
         let last = self.last_layer.get(&node.stack).copied();
         match (node.stage, node.layer, last) {
-            (Stage::Embed, _, Some(_)) => return children.push(node.at(Stage::Input, Some(0))),
-            (Stage::Embed, _, None) => return children.push(node.at(Stage::FinalNorm, None)),
-            (Stage::Output, Some(l), Some(last)) if l < last => {
-                return children.push(node.at(Stage::Input, Some(l + 1)));
+            (Stage::EMBED, _, Some(_)) => return children.push(node.at(Stage::INPUT, Some(0))),
+            (Stage::EMBED, _, None) => return children.push(node.at(Stage::FINAL_NORM, None)),
+            (Stage::OUTPUT, Some(l), Some(last)) if l < last => {
+                return children.push(node.at(Stage::INPUT, Some(l + 1)));
             }
-            (Stage::Output, _, _) => return children.push(node.at(Stage::FinalNorm, None)),
+            (Stage::OUTPUT, _, _) => return children.push(node.at(Stage::FINAL_NORM, None)),
             _ => {}
         }
         let exists = |child: &Stage| {

@@ -25,33 +25,34 @@ pub use words::{Set, Words, words};
 
 use std::sync::OnceLock;
 
-/// Files of `models/`, as (path, text).
-macro_rules! models {
-    ($($family:literal,)*) => {
-        &[$((concat!("models/", $family, ".toml"), include_str!(concat!("../models/", $family, ".toml"))),)*]
+/// A file of `models/`, as the build has written it.
+macro_rules! model_text {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/", $name, ".json"))
     };
 }
+use model_text;
 
 /// The families that tdiff knows, in the order in which their nodes are read.
-const MODELS: &[(&str, &str)] = models!(
-    "decoder",
-    "moe",
-    "mla",
-    "ssm",
-    "linear",
-    "parts",
-    "cross",
-    "vision",
-    "conv",
-    "diffusion",
-    "audio",
-);
+const MODELS: &[&str] = &[
+    model_text!("decoder"),
+    model_text!("moe"),
+    model_text!("mla"),
+    model_text!("ssm"),
+    model_text!("linear"),
+    model_text!("parts"),
+    model_text!("cross"),
+    model_text!("vision"),
+    model_text!("conv"),
+    model_text!("diffusion"),
+    model_text!("audio"),
+];
 
 static GRAPH: OnceLock<Graph> = OnceLock::new();
 
 /// The graph that names are read by: the families that tdiff knows, and the user's own where [`learn`] was called first.
 pub fn graph() -> &'static Graph {
-    GRAPH.get_or_init(|| match Graph::read(MODELS) {
+    GRAPH.get_or_init(|| match Graph::read(MODELS, &[]) {
         Ok(graph) => graph,
         // the files are part of the program, and a test reads them
         Err(error) => unreachable!("{error}"),
@@ -64,7 +65,7 @@ pub fn graph() -> &'static Graph {
 /// # Errors
 /// A file that is no description of nodes, with its line; a second call.
 pub fn learn(files: &[(&str, &str)]) -> Result<(), ModelError> {
-    let graph = Graph::read(&[MODELS, files].concat())?;
+    let graph = Graph::read(MODELS, files)?;
     let path = files.first().map_or("", |(path, _)| path);
     GRAPH.set(graph).map_err(|_| ModelError::late(path))
 }

@@ -3,9 +3,11 @@
 use super::condition::{Condition, Term};
 use super::stage::{KNOWN, Stage};
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use toml::Spanned;
 
 /// All families together.
@@ -36,6 +38,8 @@ pub struct Node {
     pub holds: String,
     pub operation: String,
     pub inputs: Vec<Stage>,
+    /// What runs before it, although it is not computed from it.
+    pub after: Vec<Stage>,
     /// Whether every layer has one.
     pub per_layer: bool,
     /// Whether it stands in blocks that are no plain stack of layers: its tensors keep their paths.
@@ -66,7 +70,7 @@ pub struct Node {
 /// How one producer writes a node, without the layer and the model's own prefix.
 #[derive(Clone, Debug)]
 pub struct Spelling {
-    pub dialect: String,
+    pub dialect: Arc<str>,
     pub text: String,
 }
 
@@ -114,44 +118,47 @@ type Spellings = BTreeMap<String, Vec<String>>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct FileRow {
+struct FileRow<N> {
     family: String,
     about: String,
     #[serde(default)]
     interleaved: Vec<Vec<String>>,
-    #[serde(default)]
-    node: Vec<NodeRow>,
-    #[serde(default)]
-    choice: Vec<ChoiceRow>,
+    #[serde(default = "Vec::new")]
+    node: Vec<NodeRow<N>>,
+    #[serde(default = "Vec::new")]
+    choice: Vec<ChoiceRow<N>>,
     #[serde(default)]
     nothing: Spellings,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct NodeRow {
-    name: Spanned<String>,
+struct NodeRow<N> {
+    name: N,
     holds: String,
     #[serde(default)]
     operation: String,
-    #[serde(default)]
-    inputs: Vec<Spanned<String>>,
+    #[serde(default = "Vec::new")]
+    inputs: Vec<N>,
+    /// Nodes that run before it, although it is not computed from them.
+    #[serde(default = "Vec::new")]
+    after: Vec<N>,
     /// Nodes of other families that it is an input of.
-    #[serde(default)]
-    feeds: Vec<Spanned<String>>,
+    #[serde(default = "Vec::new")]
+    feeds: Vec<N>,
     #[serde(default)]
     per: Per,
     #[serde(default)]
     optional: bool,
     #[serde(default)]
     hint: String,
-    previous: Option<Spanned<String>>,
-    last: Option<Spanned<String>>,
-    cached: Option<Spanned<String>>,
-    #[serde(default)]
-    reads: Vec<ConditionRow>,
-    #[serde(default)]
-    module_reads: Vec<ConditionRow>,
+    previous: Option<N>,
+    last: Option<N>,
+    cached: Option<N>,
+    #[serde(default = "Vec::new")]
+    reads: Vec<ConditionRow<N>>,
+    #[serde(default = "Vec::new")]
+    module_reads: Vec<ConditionRow<N>>,
     #[serde(default)]
     weights: Vec<String>,
     #[serde(default)]
@@ -171,30 +178,58 @@ enum Per {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ChoiceRow {
+struct ChoiceRow<N> {
     name: String,
     #[allow(dead_code)] // for readers of the file
     about: String,
-    is: Vec<ConditionRow>,
-    rotated: Option<Spanned<String>>,
+    is: Vec<ConditionRow<N>>,
+    rotated: Option<N>,
     names: Spellings,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ConditionRow {
-    node: Option<Spanned<String>>,
-    #[serde(default)]
-    when: Vec<Spanned<String>>,
+struct ConditionRow<N> {
+    node: Option<N>,
+    #[serde(default = "Vec::new")]
+    when: Vec<N>,
     #[serde(default)]
     cost: u8,
 }
 
-fn spellings(rows: &Spellings) -> Vec<Spelling> {
-    let all = rows.iter().flat_map(|(dialect, texts)| {
-        texts.iter().map(|text| Spelling {
-            dialect: dialect.clone(),
-            text: text.clone(),
+/// A name in a file, and where it stands there.
+trait Name {
+    fn text(&self) -> &str;
+    fn place(&self) -> Option<Range<usize>>;
+}
+
+impl Name for Spanned<String> {
+    fn text(&self) -> &str {
+        self.get_ref()
+    }
+
+    fn place(&self) -> Option<Range<usize>> {
+        Some(self.span())
+    }
+}
+
+/// In the files of the program, which a test reads: what is wrong there needs no line.
+impl Name for String {
+    fn text(&self) -> &str {
+        self
+    }
+
+    fn place(&self) -> Option<Range<usize>> {
+        None
+    }
+}
+
+fn spellings(rows: Spellings) -> Vec<Spelling> {
+    let all = rows.into_iter().flat_map(|(dialect, texts)| {
+        let dialect: Arc<str> = dialect.into();
+        texts.into_iter().map(move |text| Spelling {
+            dialect: Arc::clone(&dialect),
+            text,
         })
     });
     all.collect()
@@ -219,42 +254,37 @@ impl Source<'_> {
         }
     }
 
-    fn read(&self) -> Result<FileRow, ModelError> {
+    fn read(&self) -> Result<FileRow<Spanned<String>>, ModelError> {
         toml::from_str(self.text).map_err(|e| self.error(e.span(), e.message().replace('\n', ", ")))
     }
 
-    fn stage(&self, graph: &Graph, name: &Spanned<String>) -> Result<Stage, ModelError> {
-        graph.find(name.get_ref()).ok_or_else(|| {
-            let near = graph.nearest(name.get_ref());
+    fn stage(&self, graph: &Graph, name: &impl Name) -> Result<Stage, ModelError> {
+        graph.find(name.text()).ok_or_else(|| {
+            let near = graph.nearest(name.text());
             let hint = near.map_or(String::new(), |n| format!("; `{n}` is near"));
             self.error(
-                Some(name.span()),
-                format!("no node is called `{}`{hint}", name.get_ref()),
+                name.place(),
+                format!("no node is called `{}`{hint}", name.text()),
             )
         })
     }
 
-    fn stages(&self, graph: &Graph, names: &[Spanned<String>]) -> Result<Vec<Stage>, ModelError> {
+    fn stages(&self, graph: &Graph, names: &[impl Name]) -> Result<Vec<Stage>, ModelError> {
         names.iter().map(|name| self.stage(graph, name)).collect()
     }
 
-    fn maybe(
-        &self,
-        graph: &Graph,
-        name: &Option<Spanned<String>>,
-    ) -> Result<Option<Stage>, ModelError> {
+    fn maybe(&self, graph: &Graph, name: &Option<impl Name>) -> Result<Option<Stage>, ModelError> {
         name.as_ref().map(|n| self.stage(graph, n)).transpose()
     }
 
-    fn conditions(
+    fn conditions<N: Name>(
         &self,
         graph: &Graph,
-        rows: &[ConditionRow],
+        rows: &[ConditionRow<N>],
     ) -> Result<Vec<Condition>, ModelError> {
-        let term = |text: &Spanned<String>| {
-            Term::read(text.get_ref(), graph).map_err(|e| self.error(Some(text.span()), e))
-        };
-        let condition = |row: &ConditionRow| {
+        let term =
+            |text: &N| Term::read(text.text(), graph).map_err(|e| self.error(text.place(), e));
+        let condition = |row: &ConditionRow<N>| {
             Ok(Condition {
                 stage: self.maybe(graph, &row.node)?,
                 when: row.when.iter().map(term).collect::<Result<_, _>>()?,
@@ -266,13 +296,22 @@ impl Source<'_> {
 }
 
 impl Graph {
-    /// Reads files, given as (path, text), one after the other; a node may name nodes of any file.
-    pub(super) fn read(files: &[(&str, &str)]) -> Result<Graph, ModelError> {
+    /// Reads the families of the program, which the build has turned into JSON, then files given as (path, text); a node may name nodes of any family.
+    pub(super) fn read(families: &[&str], files: &[(&str, &str)]) -> Result<Graph, ModelError> {
+        let own = Source {
+            path: "models",
+            text: "",
+        };
+        let rows = families
+            .iter()
+            .map(|text| serde_json::from_str(text))
+            .collect::<Result<Vec<FileRow<String>>, _>>()
+            .map_err(|e| own.error(None, e.to_string()))?;
         let sources: Vec<Source<'_>> = files
             .iter()
             .map(|&(path, text)| Source { path, text })
             .collect();
-        let rows = sources
+        let more = sources
             .iter()
             .map(Source::read)
             .collect::<Result<Vec<_>, _>>()?;
@@ -285,45 +324,68 @@ impl Graph {
         }
         // the order of the files, as far as inputs leave it open
         let mut written = Vec::new();
-        for (source, file) in sources.iter().zip(&rows) {
-            for row in &file.node {
-                let stage = graph.place(source, &row.name)?;
-                written.push(stage);
-            }
+        for file in &rows {
+            graph.place_all(&own, file, &mut written)?;
         }
-        for (family, (source, file)) in sources.iter().zip(&rows).enumerate() {
-            graph.families.push(Family {
-                name: file.family.clone(),
-                about: file.about.clone(),
-            });
-            for row in &file.node {
-                graph.add_node(source, family, row)?;
-            }
-            for row in &file.choice {
-                let choice = Choice {
-                    name: row.name.clone(),
-                    is: source.conditions(&graph, &row.is)?,
-                    rotated: source.maybe(&graph, &row.rotated)?,
-                    names: spellings(&row.names),
-                };
-                graph.choices.push(choice);
-            }
-            graph.nothing.extend(spellings(&file.nothing));
-            graph.interleaved.extend(file.interleaved.iter().cloned());
+        for (source, file) in sources.iter().zip(&more) {
+            graph.place_all(source, file, &mut written)?;
         }
-        graph.rank(&written).map_err(|name| ModelError {
-            path: sources.last().map_or("", |s| s.path).to_owned(),
-            line: 0,
-            message: format!("`{name}` is computed from itself"),
+        for file in rows {
+            graph.add(&own, file)?;
+        }
+        for (source, file) in sources.iter().zip(more) {
+            graph.add(source, file)?;
+        }
+        graph.rank(&written).map_err(|name| {
+            sources
+                .last()
+                .unwrap_or(&own)
+                .error(None, format!("`{name}` is computed from itself"))
         })?;
         graph.link();
         Ok(graph)
     }
 
+    fn place_all<N: Name>(
+        &mut self,
+        source: &Source<'_>,
+        file: &FileRow<N>,
+        written: &mut Vec<Stage>,
+    ) -> Result<(), ModelError> {
+        for row in &file.node {
+            written.push(self.place(source, &row.name)?);
+        }
+        Ok(())
+    }
+
+    /// Adds a family whose nodes have their numbers.
+    fn add<N: Name>(&mut self, source: &Source<'_>, file: FileRow<N>) -> Result<(), ModelError> {
+        let family = self.families.len();
+        self.families.push(Family {
+            name: file.family,
+            about: file.about,
+        });
+        for row in file.node {
+            self.add_node(source, family, row)?;
+        }
+        for row in file.choice {
+            let choice = Choice {
+                name: row.name,
+                is: source.conditions(self, &row.is)?,
+                rotated: source.maybe(self, &row.rotated)?,
+                names: spellings(row.names),
+            };
+            self.choices.push(choice);
+        }
+        self.nothing.extend(spellings(file.nothing));
+        self.interleaved.extend(file.interleaved);
+        Ok(())
+    }
+
     /// The number of a node that a file declares.
-    fn place(&mut self, source: &Source<'_>, name: &Spanned<String>) -> Result<Stage, ModelError> {
-        let text = name.get_ref();
-        let refuse = |message| Err(source.error(Some(name.span()), message));
+    fn place(&mut self, source: &Source<'_>, name: &impl Name) -> Result<Stage, ModelError> {
+        let text = name.text();
+        let refuse = |message| Err(source.error(name.place(), message));
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if text.is_empty() || !text.chars().all(plain) {
             return refuse(format!(
@@ -341,43 +403,43 @@ impl Graph {
         if !node.name.is_empty() {
             return refuse(format!("the node `{text}` is declared twice"));
         }
-        node.name = text.clone();
-        self.by_name.insert(text.clone(), stage);
+        node.name = text.to_owned();
+        self.by_name.insert(text.to_owned(), stage);
         Ok(stage)
     }
 
-    fn add_node(
+    fn add_node<N: Name>(
         &mut self,
         source: &Source<'_>,
         family: usize,
-        row: &NodeRow,
+        row: NodeRow<N>,
     ) -> Result<(), ModelError> {
         let stage = source.stage(self, &row.name)?;
         let mut inputs = source.stages(self, &row.inputs)?;
         // what other families fed into it before it was read itself
         inputs.append(&mut self.nodes[stage.0 as usize].inputs);
         let node = Node {
-            name: row.name.get_ref().clone(),
+            name: row.name.text().to_owned(),
             family,
-            holds: row.holds.clone(),
-            operation: row.operation.clone(),
             inputs,
+            after: source.stages(self, &row.after)?,
             per_layer: row.per == Per::Layer,
             per_block: row.per == Per::Block,
             optional: row.optional,
-            hint: if row.hint.is_empty() {
-                row.holds.clone()
-            } else {
-                row.hint.clone()
+            hint: match row.hint.is_empty() {
+                true => row.holds.clone(),
+                false => row.hint,
             },
+            holds: row.holds,
+            operation: row.operation,
             previous: source.maybe(self, &row.previous)?,
             last: source.maybe(self, &row.last)?,
             cached: source.maybe(self, &row.cached)?,
             reads: source.conditions(self, &row.reads)?,
             module_reads: source.conditions(self, &row.module_reads)?,
-            weights: row.weights.clone(),
-            names: spellings(&row.names),
-            modules: spellings(&row.modules),
+            weights: row.weights,
+            names: spellings(row.names),
+            modules: spellings(row.modules),
             rank: 0,
             linked: false,
         };
@@ -395,23 +457,11 @@ impl Graph {
         let mut behind: Vec<bool> = self.nodes.iter().map(core).collect();
         let mut before = behind.clone();
         for stage in &order {
-            let inputs = &self.nodes[stage.0 as usize].inputs;
-            behind[stage.0 as usize] |= inputs.iter().any(|i| behind[i.0 as usize]);
+            behind[stage.0 as usize] |= self.before(*stage).any(|i| behind[i]);
         }
-        for stage in order
-            .iter()
-            .rev()
-            .filter(|s| before[s.0 as usize])
-            .copied()
-            .collect::<Vec<_>>()
-        {
-            let mut open = vec![stage];
-            while let Some(stage) = open.pop() {
-                for input in &self.nodes[stage.0 as usize].inputs {
-                    if !std::mem::replace(&mut before[input.0 as usize], true) {
-                        open.push(*input);
-                    }
-                }
+        for stage in order.iter().rev() {
+            if before[stage.0 as usize] {
+                self.before(*stage).for_each(|i| before[i] = true);
             }
         }
         for (at, node) in self.nodes.iter_mut().enumerate() {
@@ -421,25 +471,41 @@ impl Graph {
 
     /// Numbers the nodes as they run: a node behind its inputs, else as the files have them. `Err` names one of a circle.
     fn rank(&mut self, written: &[Stage]) -> Result<(), String> {
-        let mut ranked = vec![false; self.nodes.len()];
-        let mut open: Vec<Stage> = written.to_vec();
-        let mut next = 0;
-        while !open.is_empty() {
-            let ready = |s: &Stage| {
-                self.nodes[s.0 as usize]
-                    .inputs
-                    .iter()
-                    .all(|i| ranked[i.0 as usize])
-            };
-            let Some(at) = open.iter().position(ready) else {
-                return Err(self.nodes[open[0].0 as usize].name.clone());
-            };
-            let stage = open.remove(at);
-            ranked[stage.0 as usize] = true;
-            self.nodes[stage.0 as usize].rank = next;
-            next += 1;
+        let mut waits = vec![0usize; self.nodes.len()];
+        let mut behind: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
+        let mut place = vec![0; self.nodes.len()];
+        for (at, stage) in written.iter().enumerate() {
+            place[stage.0 as usize] = at;
+            for before in self.before(*stage).collect::<Vec<_>>() {
+                waits[stage.0 as usize] += 1;
+                behind[before].push(stage.0 as usize);
+            }
         }
-        Ok(())
+        let free = written.iter().filter(|s| waits[s.0 as usize] == 0);
+        let mut open: BinaryHeap<Reverse<usize>> =
+            free.map(|s| Reverse(place[s.0 as usize])).collect();
+        let mut rank = 0;
+        while let Some(Reverse(at)) = open.pop() {
+            let node = written[at].0 as usize;
+            self.nodes[node].rank = rank;
+            rank += 1;
+            for &next in &behind[node] {
+                waits[next] -= 1;
+                if waits[next] == 0 {
+                    open.push(Reverse(place[next]));
+                }
+            }
+        }
+        match waits.iter().position(|n| *n > 0) {
+            Some(node) => Err(self.nodes[node].name.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// All that runs before a node, as far as its own row says.
+    fn before(&self, stage: Stage) -> impl Iterator<Item = usize> {
+        let node = &self.nodes[stage.0 as usize];
+        node.inputs.iter().chain(&node.after).map(|s| s.0 as usize)
     }
 
     pub fn find(&self, name: &str) -> Option<Stage> {
@@ -480,7 +546,7 @@ mod tests {
     use super::*;
 
     fn learned(text: &str) -> Result<Graph, ModelError> {
-        Graph::read(&[MODELS, &[("mine.toml", text)]].concat())
+        Graph::read(MODELS, &[("mine.toml", text)])
     }
 
     #[test]
@@ -490,7 +556,7 @@ mod tests {
              inputs = [\"attn_norm\"]\nfeeds = [\"o_proj\"]\nnames.mine = [\"self_attn.g_proj\"]\n",
         )
         .unwrap();
-        let (gate, o_proj) = (graph.find("attn_gate").unwrap(), Stage::OProj);
+        let (gate, o_proj) = (graph.find("attn_gate").unwrap(), Stage::O_PROJ);
         assert!(graph.node(o_proj).inputs.contains(&gate));
         assert!(graph.node(gate).rank < graph.node(o_proj).rank);
     }

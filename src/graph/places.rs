@@ -8,7 +8,7 @@ use super::word::split;
 use super::{Spelling, graph, words};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// What the spellings of all nodes say of modules and their children.
 #[derive(Debug, Default)]
@@ -72,7 +72,7 @@ pub fn places() -> &'static Places {
 impl Places {
     fn new() -> Places {
         let mut places = Places::default();
-        let mut sources: HashMap<(usize, String), usize> = HashMap::new();
+        let mut sources: HashMap<(usize, Arc<str>), usize> = HashMap::new();
         for stage in graph().stages() {
             let node = graph().node(stage);
             let top = match (node.per_layer, node.per_block) {
@@ -114,7 +114,7 @@ impl Places {
                     container = label;
                 }
                 // what people type by hand has no modules
-                let typed = spelling.dialect == "words";
+                let typed = &*spelling.dialect == "words";
                 for label in labels.into_iter().filter(|_| !typed) {
                     let words: Vec<String> = split(label).into_iter().map(|w| w.lower).collect();
                     places.vocabulary.insert(words.join("_"));

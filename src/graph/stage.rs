@@ -12,18 +12,16 @@ pub struct Stage(pub(super) u16);
 /// Declares the nodes that code speaks of: a name that no file of `models/` has is found by the test of this file.
 macro_rules! nodes {
     ($($node:ident = $name:literal;)*) => {
-        #[allow(non_camel_case_types, clippy::enum_variant_names)]
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
         #[repr(u16)]
         enum Number { $($node,)* }
 
         /// The nodes that code speaks of, to be brought into scope.
-        #[allow(non_upper_case_globals)]
         pub mod known {
             use super::{Number, Stage};
             $(pub const $node: Stage = Stage(Number::$node as u16);)*
         }
 
-        #[allow(non_upper_case_globals)]
         impl Stage {
             $(pub const $node: Stage = known::$node;)*
         }
@@ -34,43 +32,43 @@ macro_rules! nodes {
 }
 
 nodes! {
-    InputIds = "input_ids";
-    AttentionMask = "attention_mask";
-    PositionIds = "position_ids";
-    TokEmbed = "tok_embed";
-    PosEmbed = "pos_embed";
-    TypeEmbed = "type_embed";
-    EmbedSum = "embed_sum";
-    Embed = "embed";
-    Input = "input";
-    AttnNorm = "attn_norm";
-    QkvProj = "qkv_proj";
-    QProj = "q_proj";
-    KProj = "k_proj";
-    VProj = "v_proj";
-    QNorm = "q_norm";
-    KNorm = "k_norm";
-    QRope = "q_rope";
-    KRope = "k_rope";
-    AttnQk = "attn_qk";
-    AttnScores = "attn_scores";
-    AttnWeights = "attn_weights";
-    AttnCtx = "attn_ctx";
-    OProj = "o_proj";
-    AttnPostNorm = "attn_post_norm";
-    AttnResidual = "attn_residual";
-    AttnOutNorm = "attn_out_norm";
-    MlpNorm = "mlp_norm";
-    GateProj = "gate_proj";
-    UpProj = "up_proj";
-    Act = "act";
-    MlpMid = "mlp_mid";
-    DownProj = "down_proj";
-    MlpPostNorm = "mlp_post_norm";
-    MlpResidual = "mlp_residual";
-    Output = "output";
-    FinalNorm = "final_norm";
-    Logits = "logits";
+    INPUT_IDS = "input_ids";
+    ATTENTION_MASK = "attention_mask";
+    POSITION_IDS = "position_ids";
+    TOK_EMBED = "tok_embed";
+    POS_EMBED = "pos_embed";
+    TYPE_EMBED = "type_embed";
+    EMBED_SUM = "embed_sum";
+    EMBED = "embed";
+    INPUT = "input";
+    ATTN_NORM = "attn_norm";
+    QKV_PROJ = "qkv_proj";
+    Q_PROJ = "q_proj";
+    K_PROJ = "k_proj";
+    V_PROJ = "v_proj";
+    Q_NORM = "q_norm";
+    K_NORM = "k_norm";
+    Q_ROPE = "q_rope";
+    K_ROPE = "k_rope";
+    ATTN_QK = "attn_qk";
+    ATTN_SCORES = "attn_scores";
+    ATTN_WEIGHTS = "attn_weights";
+    ATTN_CTX = "attn_ctx";
+    O_PROJ = "o_proj";
+    ATTN_POST_NORM = "attn_post_norm";
+    ATTN_RESIDUAL = "attn_residual";
+    ATTN_OUT_NORM = "attn_out_norm";
+    MLP_NORM = "mlp_norm";
+    GATE_PROJ = "gate_proj";
+    UP_PROJ = "up_proj";
+    ACT = "act";
+    MLP_MID = "mlp_mid";
+    DOWN_PROJ = "down_proj";
+    MLP_POST_NORM = "mlp_post_norm";
+    MLP_RESIDUAL = "mlp_residual";
+    OUTPUT = "output";
+    FINAL_NORM = "final_norm";
+    LOGITS = "logits";
 }
 
 impl Stage {
@@ -155,7 +153,7 @@ mod tests {
         for (number, name) in KNOWN.iter().enumerate() {
             assert_eq!(Stage::parse(name), Some(Stage(number as u16)), "{name}");
         }
-        assert_eq!(Stage::QProj.name(), "q_proj");
+        assert_eq!(Stage::Q_PROJ.name(), "q_proj");
     }
 
     #[test]

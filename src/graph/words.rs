@@ -114,13 +114,11 @@ fn turned<'de, D: serde::Deserializer<'de>>(d: D) -> Result<HashMap<String, Stri
 }
 
 static WORDS: LazyLock<Words> =
-    LazyLock::new(
-        || match toml::from_str(include_str!("../models/words.toml")) {
-            Ok(words) => words,
-            // the file is part of the program, and every test of names reads it
-            Err(error) => unreachable!("models/words.toml: {error}"),
-        },
-    );
+    LazyLock::new(|| match serde_json::from_str(super::model_text!("words")) {
+        Ok(words) => words,
+        // the file is part of the program, and every test of names reads it
+        Err(error) => unreachable!("models/words.toml: {error}"),
+    });
 
 /// The words that tdiff knows.
 pub fn words() -> &'static Words {

@@ -19,6 +19,8 @@ pub struct Graph {
     pub rotates: Vec<bool>,
     /// The parents only stand before it: nothing is known of what it was computed from.
     pub assumed: Vec<bool>,
+    /// Operations lie before it, and nothing above it was dumped.
+    pub open: Vec<bool>,
 }
 
 impl Graph {
@@ -67,10 +69,11 @@ impl Graph {
             parents.sort_unstable();
             parents.dedup();
             graph.assumed.push(assumed);
+            graph.open.push(known && flow.is_open(&pair.key));
             graph.gain.push(gain(pair, &parents, pairs));
-            let raw = [Stage::QProj, Stage::KProj, Stage::QNorm, Stage::KNorm];
+            let raw = [Stage::Q_PROJ, Stage::K_PROJ, Stage::Q_NORM, Stage::K_NORM];
             let from_raw = |&p: &usize| pairs[p].key.stage.is_some_and(|s| raw.contains(&s));
-            let rotates = matches!(pair.key.stage, Some(Stage::QRope | Stage::KRope));
+            let rotates = matches!(pair.key.stage, Some(Stage::Q_ROPE | Stage::K_ROPE));
             graph
                 .rotates
                 .push(rotates && !parents.is_empty() && parents.iter().all(from_raw));
@@ -97,12 +100,15 @@ fn gain(pair: &Pair, parents: &[usize], pairs: &[Pair]) -> f64 {
     // what unknown scores are taken to be, and the most that is believed
     const USUAL: f64 = 4.0;
     const LARGEST: f64 = 32.0;
-    if pair.key.stage != Some(Stage::AttnWeights) {
+    if pair.key.stage != Some(Stage::ATTN_WEIGHTS) {
         return 1.0;
     }
-    let scores = parents
-        .iter()
-        .filter(|&&p| matches!(pairs[p].key.stage, Some(Stage::AttnScores | Stage::AttnQk)));
+    let scores = parents.iter().filter(|&&p| {
+        matches!(
+            pairs[p].key.stage,
+            Some(Stage::ATTN_SCORES | Stage::ATTN_QK)
+        )
+    });
     let rms = |s: &PairStats| s.diff.reference_l2 / (s.diff.count.max(1) as f64).sqrt();
     let size = scores
         .filter_map(|&p| pairs[p].stats())

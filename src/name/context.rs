@@ -76,11 +76,11 @@ impl Facts {
 
     /// No norm before attention, one after it (BERT).
     pub fn post_norm(&self) -> bool {
-        self.says(Stage::AttnOutNorm) && !self.says(Stage::AttnNorm)
+        self.says(Stage::ATTN_OUT_NORM) && !self.says(Stage::ATTN_NORM)
     }
 
     pub fn ungated(&self) -> bool {
-        !self.gated && !self.fused_gate_up && self.says(Stage::UpProj)
+        !self.gated && !self.fused_gate_up && self.says(Stage::UP_PROJ)
     }
 }
 
@@ -139,7 +139,7 @@ impl<'a> Names<'a> {
         let several = self.raws.iter().any(|r| r.layer.is_some_and(|l| l > 0));
         let transformer = self.raws.iter().any(|r| {
             let attention =
-                |s: Stage| s.is_core() && (Stage::AttnNorm..=Stage::AttnResidual).contains(&s);
+                |s: Stage| s.is_core() && (Stage::ATTN_NORM..=Stage::ATTN_RESIDUAL).contains(&s);
             r.layer.is_some()
                 || r.hit.is_some_and(|h| match h.reading {
                     Reading::Stage(s) => attention(s),
@@ -201,24 +201,24 @@ impl<'a> Names<'a> {
                             ..
                         })
                     );
-                    if !module || !matches!(s, Stage::OProj | Stage::DownProj) {
+                    if !module || !matches!(s, Stage::O_PROJ | Stage::DOWN_PROJ) {
                         f.said.insert(s);
                     }
                 }
                 Some(Hit {
                     reading: Reading::Depends(rule),
                     ..
-                }) if !raw.foreign && rule.usual() == Some(Stage::GateProj) => f.gated = true,
+                }) if !raw.foreign && rule.usual() == Some(Stage::GATE_PROJ) => f.gated = true,
                 _ => {}
             }
             if raw.hidden.is_some() && raw.hit.is_none() {
-                f.said.insert(Stage::Embed);
+                f.said.insert(Stage::EMBED);
             }
         }
-        f.gated |= f.says(Stage::GateProj);
-        f.gated &= !f.experts || f.says(Stage::GateProj);
+        f.gated |= f.says(Stage::GATE_PROJ);
+        f.gated &= !f.experts || f.says(Stage::GATE_PROJ);
         f.several_stacks = stacks.len() > 1;
-        f.learned_positions = f.says(Stage::PosEmbed);
+        f.learned_positions = f.says(Stage::POS_EMBED);
         f
     }
 
@@ -396,6 +396,6 @@ fn list(c: &Clean) -> Option<String> {
 
 /// One word such as `out` says too little to put a tensor without a layer at the end of layer 0.
 fn vague(raw: &Raw, hit: Hit) -> bool {
-    let ends = matches!(hit.reading, Reading::Stage(Stage::Input | Stage::Output));
+    let ends = matches!(hit.reading, Reading::Stage(Stage::INPUT | Stage::OUTPUT));
     ends && raw.before.len() == 1
 }

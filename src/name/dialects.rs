@@ -156,7 +156,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     dialects.extend(graph::words().dialects.iter().map(String::as_str));
     let spellings = spellings();
     for (spelling, ..) in &spellings {
-        if !dialects.contains(&spelling.dialect.as_str()) {
+        if !dialects.contains(&&*spelling.dialect) {
             dialects.push(&spelling.dialect);
         }
     }
@@ -329,11 +329,11 @@ mod tests {
         let read = |order: &[&str]| look_up(&split("attention"), true, &ranking(order));
         assert_eq!(
             read(&["bert", "torchtitan"]),
-            Some(Reading::Module(Stage::AttnOutNorm))
+            Some(Reading::Module(Stage::ATTN_OUT_NORM))
         );
         assert_eq!(
             read(&["torchtitan", "bert"]),
-            Some(Reading::Module(Stage::OProj))
+            Some(Reading::Module(Stage::O_PROJ))
         );
     }
 
@@ -343,14 +343,14 @@ mod tests {
         let ranking = Ranking::of_names(names.into_iter());
         assert_eq!(
             look_up(&split("attention"), true, &ranking),
-            Some(Reading::Module(Stage::OProj))
+            Some(Reading::Module(Stage::O_PROJ))
         );
         let names = ["attention_self_query", "output_LayerNorm", "output_dense"]
             .map(|n| (n.to_lowercase(), true));
         let ranking = Ranking::of_names(names.into_iter());
         assert_eq!(
             look_up(&split("attention"), true, &ranking),
-            Some(Reading::Module(Stage::AttnOutNorm))
+            Some(Reading::Module(Stage::ATTN_OUT_NORM))
         );
     }
 }

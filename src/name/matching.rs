@@ -191,14 +191,14 @@ impl<'a> Matcher<'a> {
         let added = |k: &Key| {
             matches!(
                 k.stage,
-                Some(Stage::PosEmbed | Stage::TypeEmbed | Stage::EmbedSum)
+                Some(Stage::POS_EMBED | Stage::TYPE_EMBED | Stage::EMBED_SUM)
             )
         };
         if self.r.keys.iter().chain(&self.c.keys).any(added) {
             return;
         }
         let is_embedding =
-            |k: &Key| matches!(k.stage, Some(Stage::TokEmbed | Stage::Embed)) && k.rest.is_empty();
+            |k: &Key| matches!(k.stage, Some(Stage::TOK_EMBED | Stage::EMBED)) && k.rest.is_empty();
         for r in self.open_r() {
             let key = self.r.keys[r].clone();
             if !is_embedding(&key) {

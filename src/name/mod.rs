@@ -68,7 +68,9 @@ pub fn keys(entries: &[Entry<'_>]) -> (Vec<Key>, Places) {
     let mut side = context::Names::read(entries, names, tag.as_slice());
     let facts = side.facts();
     steps::settle_steps(&mut [&mut side]);
-    (side.keys(&facts), side.places())
+    let keys = side.keys(&facts);
+    let places = side.places(&keys);
+    (keys, places)
 }
 
 #[cfg(test)]

@@ -110,6 +110,12 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
         || names_r.keys(&facts_r.and(&facts_c)),
         || names_c.keys(&facts_c.and(&facts_r)),
     );
+    let (places_r, places_c) = both(
+        count,
+        FEW,
+        || names_r.places(&keys_r),
+        || names_c.places(&keys_c),
+    );
     let from_one = counted_from_one(&keys_r, &keys_c);
     let mut m = Matcher::new(
         Half {
@@ -130,7 +136,6 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
     m.only_ones();
     m.replicas();
     let mut pairing = m.finish();
-    let (places_r, places_c) = both(count, FEW, || names_r.places(), || names_c.places());
     pairing.places = [places_r, places_c];
     pairing.reference_tag = tags_r.first().map(Tag::text);
     pairing.candidate_tag = tags_c.first().map(Tag::text);

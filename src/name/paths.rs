@@ -5,26 +5,28 @@ use super::context::Names;
 use super::layer::weak_marker;
 use super::read::{Raw, is_leading_noise};
 use super::words::Word;
-use crate::graph::{Path, Segment, places};
-use std::collections::HashSet;
+use crate::graph::{Key, Path, Segment, places};
+use std::collections::{HashMap, HashSet};
 
 /// A name of more words than this is one module.
 const LONG: usize = 100;
+/// One module in so many names, where modules are dumped.
+const FEW: usize = 10;
 /// Labels of more words than this are not looked for in names without separators.
 const LONGEST: usize = 6;
 
 impl Names<'_> {
     /// What the names say of the order.
-    pub(super) fn places(&self) -> Places {
+    pub(super) fn places(&self, keys: &[Key]) -> Places {
         Places {
-            paths: self.paths(),
+            paths: self.paths(keys),
             counters: self.counters.clone(),
         }
     }
 
     /// The paths of all names. Points and slashes part modules where most names have them; else the labels that the graph knows
     /// do, and names that others begin with.
-    fn paths(&self) -> Vec<Path> {
+    fn paths(&self, keys: &[Key]) -> Vec<Path> {
         let long = self.raws.iter().filter(|r| r.clean.words.len() > 1);
         let (mut parted, mut all) = (0, 0);
         for raw in long {
@@ -37,7 +39,13 @@ impl Names<'_> {
             false => {
                 let tokens: Vec<Vec<String>> = self.raws.iter().map(tokens).collect();
                 let whole: HashSet<String> = tokens.iter().map(|t| t.join("_")).collect();
-                tokens.iter().map(|t| found_path(t, &whole)).collect()
+                // where hardly any name goes on where another one ends there are no modules: what names mean is all there is
+                let flat = modules(&tokens, &whole) * FEW < tokens.len();
+                let of = |(t, key): (&Vec<String>, &Key)| match key_path(key) {
+                    Some(path) if flat => path,
+                    _ => found_path(t, &whole),
+                };
+                tokens.iter().zip(keys).map(of).collect()
             }
         };
         for (path, raw) in paths.iter_mut().zip(&self.raws) {
@@ -49,6 +57,33 @@ impl Names<'_> {
         settle_calls(&mut paths);
         paths
     }
+}
+
+/// How many names several others go on from.
+fn modules(tokens: &[Vec<String>], whole: &HashSet<String>) -> usize {
+    let mut held: HashMap<String, usize> = HashMap::new();
+    for name in tokens.iter().filter(|t| t.len() <= LONG) {
+        for end in 1..name.len() {
+            let head = name[..end].join("_");
+            if whole.contains(&head) {
+                *held.entry(head).or_default() += 1;
+            }
+        }
+    }
+    held.values().filter(|n| **n > 1).count()
+}
+
+/// The layer and the node of a tensor that is one.
+fn key_path(key: &Key) -> Option<Path> {
+    let stage = key.stage.filter(|_| key.is_canonical())?;
+    let tower = Some(key.tower())
+        .filter(|t| !t.is_empty())
+        .map(Segment::read);
+    let layer = key
+        .layer
+        .map(|layer| Segment::read(&format!("layers{layer}")));
+    let node = Segment::read(stage.name());
+    Some(tower.into_iter().chain(layer).chain([node]).collect())
 }
 
 /// Points and slashes part modules.

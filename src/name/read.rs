@@ -270,7 +270,7 @@ fn counted(words: &[Word], layered: bool, dialects: &Ranking) -> Option<Hit> {
 }
 
 fn layer_itself(quality: u8, input: bool, index: Option<u32>) -> Hit {
-    let stage = if input { Stage::Input } else { Stage::Output };
+    let stage = if input { Stage::INPUT } else { Stage::OUTPUT };
     Hit {
         reading: Reading::Stage(stage),
         quality,
@@ -312,8 +312,8 @@ fn agrees(modules: &[Word], spelling: &[Word], reading: Reading) -> bool {
     };
     let kind = |s: Stage| match s {
         s if !s.is_core() => None,
-        s if (Stage::QkvProj..=Stage::OProj).contains(&s) => Some("attn"),
-        s if (Stage::GateProj..=Stage::DownProj).contains(&s) => Some("mlp"),
+        s if (Stage::QKV_PROJ..=Stage::O_PROJ).contains(&s) => Some("attn"),
+        s if (Stage::GATE_PROJ..=Stage::DOWN_PROJ).contains(&s) => Some("mlp"),
         _ => None,
     };
     let modules = canonical(modules);
@@ -376,10 +376,10 @@ fn find_from(
 fn attention_tuple(hit: &mut Hit) {
     let attention = matches!(
         hit.reading,
-        Reading::Module(Stage::OProj | Stage::AttnOutNorm | Stage::AttnCtx)
+        Reading::Module(Stage::O_PROJ | Stage::ATTN_OUT_NORM | Stage::ATTN_CTX)
     );
     if attention && !hit.input && hit.index == Some(1) {
-        hit.reading = Reading::Stage(Stage::AttnWeights);
+        hit.reading = Reading::Stage(Stage::ATTN_WEIGHTS);
         hit.index = None;
     }
 }

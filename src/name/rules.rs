@@ -27,8 +27,8 @@ pub(super) fn meaning(raw: &Raw, facts: &Facts) -> Option<Meaning> {
         Reading::Nothing => return None,
         Reading::Stage(s) => (s, false, 0),
         // A module of that name in a model that norms before attention (ViT) ends with the projection.
-        Reading::Module(Stage::AttnOutNorm) if facts.says(Stage::AttnNorm) => {
-            (Stage::OProj, true, 2)
+        Reading::Module(Stage::ATTN_OUT_NORM) if facts.says(Stage::ATTN_NORM) => {
+            (Stage::O_PROJ, true, 2)
         }
         Reading::Module(s) => (s, true, 2),
         Reading::Depends(rule) => {
@@ -56,7 +56,7 @@ pub(super) fn meaning(raw: &Raw, facts: &Facts) -> Option<Meaning> {
         };
         m.stage = settle(reads, raw, facts)?.0;
         m.quality += 10;
-        if stage == Stage::FinalNorm {
+        if stage == Stage::FINAL_NORM {
             m.layer = facts.last_layer;
         }
     } else if let Some(i) = hit.index.filter(|&i| i > 0) {
@@ -78,8 +78,8 @@ pub(super) fn meaning(raw: &Raw, facts: &Facts) -> Option<Meaning> {
 fn hidden_state(raw: &Raw) -> Option<Meaning> {
     let i = raw.hidden?;
     let (stage, layer) = match i.checked_sub(1) {
-        None => (Stage::Embed, None),
-        Some(layer) => (Stage::Output, Some(layer)),
+        None => (Stage::EMBED, None),
+        Some(layer) => (Stage::OUTPUT, Some(layer)),
     };
     Some(Meaning {
         stage,

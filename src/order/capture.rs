@@ -1,9 +1,9 @@
 //! The order in which a producer wrote its tensors: archives and logs keep it.
 
 use super::Item;
-use crate::graph::{Flow, Key};
+use crate::graph::{Flow, Key, Path, Segment};
 use crate::natural::natural;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// So few names stand in the order of the alphabet by chance.
 const FEW: usize = 2;
@@ -50,8 +50,8 @@ pub(super) fn order(items: &[Item<'_>]) -> Option<Vec<usize>> {
     corrected(items, sequence)
 }
 
-/// The order with known inputs before what is computed from them: a hook of a module writes all that it returns when it ends,
-/// the probabilities of an attention behind its projection. `None` where too much of what is known contradicts the order.
+/// The order with what a module returns beside its result before what is computed from it: a hook writes all outputs when the
+/// module ends, the probabilities of an attention behind its projection. `None` where too much of what is known contradicts the order.
 fn corrected(items: &[Item<'_>], sequence: Vec<usize>) -> Option<Vec<usize>> {
     let keys: HashMap<&Key, usize> = sequence.iter().map(|&i| (items[i].key, i)).collect();
     let canonical = keys.keys().filter(|k| k.is_canonical());
@@ -64,17 +64,24 @@ fn corrected(items: &[Item<'_>], sequence: Vec<usize>) -> Option<Vec<usize>> {
     for (at, &i) in sequence.iter().enumerate() {
         place[i] = at;
     }
-    let (mut late, mut all) = (BTreeMap::<usize, Vec<usize>>::new(), 0usize);
+    let modules: HashSet<&[Segment]> = items
+        .iter()
+        .flat_map(|item| (1..item.path.len()).map(|end| &item.path[..end]))
+        .collect();
+    let (mut late, mut wrong, mut all) = (BTreeMap::<usize, Vec<usize>>::new(), 0, 0usize);
     for &i in &sequence {
         let ancestors = flow.ancestors(items[i].key);
         for known in ancestors.iter().filter_map(|a| keys.get(a)) {
             all += 1;
             if place[*known] > place[i] {
-                late.entry(i).or_default().push(*known);
+                wrong += 1;
+                if is_output(items[*known].path, &modules) {
+                    late.entry(i).or_default().push(*known);
+                }
             }
         }
     }
-    if late.values().map(Vec::len).sum::<usize>() * WRONG > all {
+    if wrong * WRONG > all {
         return None;
     }
     let mut done = vec![false; items.len()];
@@ -96,4 +103,11 @@ fn corrected(items: &[Item<'_>], sequence: Vec<usize>) -> Option<Vec<usize>> {
         }
     }
     Some(out)
+}
+
+/// `self_attn.1` where `self_attn` holds modules: one of several outputs.
+fn is_output(path: &Path, modules: &HashSet<&[Segment]>) -> bool {
+    let mut module = path.clone();
+    let number = module.last_mut().and_then(|last| last.number.take());
+    number.is_some() && modules.contains(&module[..])
 }

@@ -6,7 +6,7 @@
 use crate::graph::{Containers, Segment, Stage, Votes, graph, places, words};
 use crate::natural::natural;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What the place of a child depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -69,7 +69,8 @@ pub(super) fn sort((label, what, children): &Family, favour: &Votes) -> Sorted {
     lines.insert(at, line(children, &flow));
     let mut order = merged(&lines, children);
     let mut groups = vec![KNOWN; order.len()];
-    let mut open: Vec<usize> = (0..children.len()).filter(|i| !order.contains(i)).collect();
+    let known: HashSet<usize> = order.iter().copied().collect();
+    let mut open: Vec<usize> = (0..children.len()).filter(|i| !known.contains(i)).collect();
     open.sort_by(|&a, &b| guessed(&children[a], &children[b]));
     let mut labels: BTreeMap<&str, usize> = BTreeMap::new();
     for i in open {
@@ -87,7 +88,10 @@ pub(super) fn sort((label, what, children): &Family, favour: &Votes) -> Sorted {
         order.insert(at, i);
         groups.insert(at, group);
     }
-    if groups.iter().all(|g| *g == groups[0]) {
+    // what goes into a module runs before what comes out of it
+    let ends: Vec<Guess> = children.iter().map(|c| guess(&c.segment.label)).collect();
+    let clear = ends.len() == 2 && ends.contains(&Guess::Early) && ends.contains(&Guess::Late);
+    if clear || groups.iter().all(|g| *g == groups[0]) {
         groups.fill(KNOWN);
     }
     Sorted { order, groups }
@@ -102,9 +106,9 @@ fn in_flow(
     ranks: &[Option<(usize, bool)>],
     sections: &[Option<usize>],
 ) -> Vec<Place> {
-    let body = graph().node(Stage::Input).rank;
-    let head = graph().node(Stage::FinalNorm).rank;
-    let given = graph().node(Stage::TokEmbed).rank;
+    let body = graph().node(Stage::INPUT).rank;
+    let head = graph().node(Stage::FINAL_NORM).rank;
+    let given = graph().node(Stage::TOK_EMBED).rank;
     // a wrapper that holds the embedding as well: what stands beside it comes behind it
     let whole = |c: &Child| c.list && c.rank.is_some_and(|r| r < body);
     let wrapped = children.iter().filter(|c| c.list).count() == 1 && children.iter().any(whole);
@@ -202,9 +206,11 @@ fn graph_list(segment: &Segment) -> Option<usize> {
 /// A line of which nothing is placed yet stands before or behind all else where its words say so: a stem, a head.
 fn merged(lines: &[Vec<usize>], children: &[Child]) -> Vec<usize> {
     let mut all = lines.first().cloned().unwrap_or_default();
+    let mut placed = vec![false; children.len()];
+    all.iter().for_each(|c| placed[*c] = true);
     for line in lines.iter().skip(1) {
         for (at, child) in line.iter().enumerate() {
-            if all.contains(child) {
+            if placed[*child] {
                 continue;
             }
             let place = |other: &usize| all.iter().position(|c| c == other);
@@ -220,6 +226,7 @@ fn merged(lines: &[Vec<usize>], children: &[Child]) -> Vec<usize> {
             };
             if let Some(at) = before.or_else(|| line[at..].iter().find_map(place)).or(end) {
                 all.insert(at, *child);
+                placed[*child] = true;
             }
         }
     }

@@ -120,7 +120,7 @@ impl Tree {
             for &child in &module.children {
                 let below = &self.modules[child];
                 // what enters the model has no place inside a list
-                let body = graph().node(Stage::Input).rank;
+                let body = graph().node(Stage::INPUT).rank;
                 let inside = below
                     .rank
                     .filter(|r| module.segment.number.is_none() || *r >= body);

@@ -62,7 +62,7 @@ pub fn compare_all(
     threads::map_mut(pairs, FEW, compare_sums);
     for pair in pairs
         .iter_mut()
-        .filter(|p| p.key.stage == Some(Stage::Logits) && p.stats().is_some())
+        .filter(|p| p.key.stage == Some(Stage::LOGITS) && p.stats().is_some())
     {
         // a tensor that cannot be read has said so in the comparison
         pair.logits = pair

@@ -80,7 +80,7 @@ pub fn leave_out(
 fn is_low(pair: &Pair) -> bool {
     let scores = matches!(
         pair.key.stage,
-        Some(Stage::AttnScores | Stage::AttentionMask)
+        Some(Stage::ATTN_SCORES | Stage::ATTENTION_MASK)
     );
     let float = |t: &Tensor| !t.info.dtype().is_exact();
     let floats = pair
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn beside_a_filling_other_scores_are_still_compared() {
         let (stats, notes) = compared(
-            Stage::AttnScores,
+            Stage::ATTN_SCORES,
             [3.0, -1e9, 4.0, 0.0],
             [6.0, -1e9, 8.0, 0.0],
         );
@@ -209,14 +209,14 @@ mod tests {
     fn another_filling_is_no_difference() {
         for other in [-3e38, f64::NEG_INFINITY, -9999.5] {
             let (stats, notes) = compared(
-                Stage::AttnScores,
+                Stage::ATTN_SCORES,
                 [3.0, -1e9, 4.0, 0.0],
                 [3.0, other, 4.0, 0.0],
             );
             assert_eq!((stats.diff.l2, stats.diff.mismatched), (0.0, 0), "{other}");
             assert_eq!(notes, ["mask_fill"]);
             let there = compared(
-                Stage::AttnScores,
+                Stage::ATTN_SCORES,
                 [3.0, other, 4.0, 0.0],
                 [3.0, -1e9, 4.0, 0.0],
             );
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_missing_mask_is_a_difference_and_shows_what_was_dumped() {
         let (stats, notes) = compared(
-            Stage::AttnScores,
+            Stage::ATTN_SCORES,
             [3.0, -1e9, 4.0, 0.0],
             [3.0, 0.5, 4.0, 0.0],
         );
@@ -244,20 +244,20 @@ mod tests {
         let same = [3.0, -1e9, 4.0, 0.0];
         // another stage; no gap; nothing but low values; low values that vary
         for (stage, r, c) in [
-            (Stage::Output, same, same),
-            (Stage::AttnQk, same, same),
+            (Stage::OUTPUT, same, same),
+            (Stage::ATTN_QK, same, same),
             (
-                Stage::AttnScores,
+                Stage::ATTN_SCORES,
                 [-5000.1, -4999.9, 6000.0, -9000.0],
                 [-5000.1, -4999.9, 6000.0, -12000.0],
             ),
             (
-                Stage::AttnScores,
+                Stage::ATTN_SCORES,
                 [-7000.0, -7001.0, -7002.0, -7003.0],
                 [-9000.0, -9001.0, -9002.0, -9003.0],
             ),
             (
-                Stage::AttnScores,
+                Stage::ATTN_SCORES,
                 [3.0, -80_000.0, 4.0, -65_600.0],
                 [3.0, f64::NEG_INFINITY, 4.0, f64::NEG_INFINITY],
             ),

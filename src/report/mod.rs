@@ -157,6 +157,8 @@ pub struct FirstDivergence {
     pub propagates: bool,
     /// Whether the order of the pipeline is known well enough to call it the first.
     pub certain: bool,
+    /// Where it may have begun as well, itself included: all that nothing known runs before.
+    pub earliest: Vec<String>,
     pub worst: Option<Element>,
 }
 

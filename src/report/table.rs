@@ -86,6 +86,20 @@ impl Page<'_> {
         if let Some(row) = row {
             lines.push(("differs", row.reason.clone()));
         }
+        if !first.certain {
+            let n = first.earliest.len();
+            let these = if n > NAMED {
+                format!("{n} tensors")
+            } else {
+                first.earliest.join(", ")
+            };
+            lines.push((
+                "order",
+                format!(
+                    "nothing tells which of {these} runs first; --order FILE says it, or an archive in order of capture (npz, pt)"
+                ),
+            ));
+        }
         if let Some(w) = &first.worst {
             lines.push((
                 "worst at",

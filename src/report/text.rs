@@ -37,7 +37,8 @@ pub fn status(status: Status) -> &'static str {
 pub fn verdict(report: &Report) -> String {
     let c = &report.counts;
     let place = match &report.first_divergence {
-        Some(first) => format!(" first at {}", first.key),
+        Some(first) if first.certain => format!(" first at {}", first.key),
+        Some(first) => format!(" at {}, order unknown", any_of(&first.earliest)),
         None => String::new(),
     };
     let agreed = c.compared - c.diverged.min(c.compared);
@@ -50,6 +51,21 @@ pub fn verdict(report: &Report) -> String {
         report.verdict.name(),
         c.compared
     )
+}
+
+/// `a or b`, `a, b or 3 others`.
+fn any_of(keys: &[String]) -> String {
+    const FEW: usize = 3;
+    match keys {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] if keys.len() <= FEW => format!("{} or {last}", first.join(", ")),
+        _ => format!(
+            "{} or {} others",
+            keys[..FEW - 1].join(", "),
+            keys.len() + 1 - FEW
+        ),
+    }
 }
 
 pub fn agrees(row: &Row) -> bool {

@@ -170,7 +170,7 @@ pub fn readings(r: &[usize], c: &[usize], stage: Option<Stage>) -> Vec<Choice> {
 fn cuts(r: &[usize], c: &[usize], stage: Option<Stage>, out: &mut Vec<Choice>) {
     let attention = matches!(
         stage,
-        Some(Stage::AttnQk | Stage::AttnScores | Stage::AttnWeights | Stage::AttentionMask)
+        Some(Stage::ATTN_QK | Stage::ATTN_SCORES | Stage::ATTN_WEIGHTS | Stage::ATTENTION_MASK)
     );
     let differing: Vec<usize> = (0..r.len()).filter(|&i| r[i] != c[i]).collect();
     let last = r.len() - 1;
@@ -180,7 +180,7 @@ fn cuts(r: &[usize], c: &[usize], stage: Option<Stage>, out: &mut Vec<Choice>) {
         differing.len() == 1
     };
     let feature =
-        differing.contains(&last) && r.len() > 1 && !attention && stage != Some(Stage::Logits);
+        differing.contains(&last) && r.len() > 1 && !attention && stage != Some(Stage::LOGITS);
     if !few || feature || r.len() < 2 {
         return;
     }

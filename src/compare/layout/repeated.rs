@@ -24,8 +24,8 @@ pub fn repeated(
     candidate: &Tensor,
     stage: Option<Stage>,
 ) -> Result<Option<Once>, Misfit> {
-    use crate::graph::known::{KNorm, KProj, KRope, VProj};
-    if !matches!(stage, Some(KProj | VProj | KNorm | KRope)) {
+    use crate::graph::known::{K_NORM, K_PROJ, K_ROPE, V_PROJ};
+    if !matches!(stage, Some(K_PROJ | V_PROJ | K_NORM | K_ROPE)) {
         return Ok(None);
     }
     let (r, c) = (reference.info.shape(), candidate.info.shape());
@@ -139,7 +139,7 @@ mod tests {
         let together = heads([2, 6, 5, 4], |h| h / 2);
         let in_turn = heads([2, 6, 5, 4], |h| h % 3);
         let more = heads([2, 6, 5, 4], |h| h);
-        let stage = Some(Stage::KRope);
+        let stage = Some(Stage::K_ROPE);
         for long in [&together, &in_turn] {
             for (r, c) in [(long, &short), (&short, long)] {
                 let found = repeated(r, c, stage).unwrap().unwrap();
@@ -153,7 +153,7 @@ mod tests {
         }
         assert!(repeated(&more, &short, stage).unwrap().is_none());
         assert!(
-            repeated(&together, &short, Some(Stage::QRope))
+            repeated(&together, &short, Some(Stage::Q_ROPE))
                 .unwrap()
                 .is_none()
         );

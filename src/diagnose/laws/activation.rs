@@ -74,17 +74,17 @@ impl Taps {
             let own = site.dumped(stage).or_else(|| other?.dumped(stage))?;
             (own.data.len() == y.data.len()).then(|| strided(&own, stride))
         };
-        let act = if output == Stage::MlpMid {
-            get(Stage::Act)
+        let act = if output == Stage::MLP_MID {
+            get(Stage::ACT)
         } else {
             None
         };
-        let (mut gate, mut up) = (get(Stage::GateProj), get(Stage::UpProj));
+        let (mut gate, mut up) = (get(Stage::GATE_PROJ), get(Stage::UP_PROJ));
         if gate.is_none() && up.is_none() {
             // [gate | up] in one projection
             let fused = site
-                .dumped(Stage::GateProj)
-                .or_else(|| site.dumped(Stage::UpProj))?;
+                .dumped(Stage::GATE_PROJ)
+                .or_else(|| site.dumped(Stage::UP_PROJ))?;
             (gate, up) = halves(&fused, &y, stride)?;
         }
         Some(Taps {
@@ -161,7 +161,7 @@ fn halves(fused: &Array, y: &Array, stride: usize) -> Option<(Half, Half)> {
 /// What can be tested at a stage.
 fn wirings(output: Stage) -> &'static [Wiring] {
     match output {
-        Stage::Act => &WIRINGS[..2],
+        Stage::ACT => &WIRINGS[..2],
         _ => &WIRINGS[1..],
     }
 }
@@ -172,11 +172,11 @@ impl Law for ActivationLaw {
     }
 
     fn outputs(&self) -> &'static [Stage] {
-        &[Stage::GateProj, Stage::UpProj, Stage::Act, Stage::MlpMid]
+        &[Stage::GATE_PROJ, Stage::UP_PROJ, Stage::ACT, Stage::MLP_MID]
     }
 
     fn fit(&self, site: &Site<'_>, output: Stage) -> Option<Fit> {
-        if !matches!(output, Stage::Act | Stage::MlpMid) {
+        if !matches!(output, Stage::ACT | Stage::MLP_MID) {
             return None;
         }
         let (wiring, f, residual) = Taps::new(site, None, output)?.best(wirings(output))?;
@@ -193,7 +193,7 @@ impl Law for ActivationLaw {
 
     fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
         let (reference, candidate, output, noise) = both.parts();
-        if matches!(output, Stage::GateProj | Stage::UpProj) {
+        if matches!(output, Stage::GATE_PROJ | Stage::UP_PROJ) {
             return swapped(both);
         }
         let of = |site, other| Taps::new(site, Some(other), output);
@@ -249,12 +249,12 @@ impl Law for ActivationLaw {
 fn swapped(both: &Both<'_>) -> Option<Suspicion> {
     let (reference, candidate, output, noise) = both.parts();
     let (gate_r, up_r) = (
-        reference.dumped(Stage::GateProj)?,
-        reference.dumped(Stage::UpProj)?,
+        reference.dumped(Stage::GATE_PROJ)?,
+        reference.dumped(Stage::UP_PROJ)?,
     );
     let (gate_c, up_c) = (
-        candidate.dumped(Stage::GateProj)?,
-        candidate.dumped(Stage::UpProj)?,
+        candidate.dumped(Stage::GATE_PROJ)?,
+        candidate.dumped(Stage::UP_PROJ)?,
     );
     let before = gate_c.distance(&gate_r).min(up_c.distance(&up_r));
     let after = gate_c.distance(&up_r).max(up_c.distance(&gate_r));

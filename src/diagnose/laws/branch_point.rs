@@ -24,8 +24,8 @@ const ROWS: usize = 4;
 
 /// The streams that a norm or a sum of the MLP may read.
 const STREAMS: [(Stage, &str); 2] = [
-    (Stage::AttnResidual, "the stream after attention"),
-    (Stage::Input, "the stream that enters the layer"),
+    (Stage::ATTN_RESIDUAL, "the stream after attention"),
+    (Stage::INPUT, "the stream that enters the layer"),
 ];
 
 impl Law for BranchPoint {
@@ -34,7 +34,7 @@ impl Law for BranchPoint {
     }
 
     fn outputs(&self) -> &'static [Stage] {
-        &[Stage::MlpNorm, Stage::MlpResidual, Stage::Output]
+        &[Stage::MLP_NORM, Stage::MLP_RESIDUAL, Stage::OUTPUT]
     }
 
     fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
@@ -93,7 +93,7 @@ enum Operation {
 impl Operation {
     /// The operation, and the relative error it leaves with this stream.
     fn of(site: &Site<'_>, output: Stage, x: &Array, y: &Array) -> Option<(Operation, f64)> {
-        if output != Stage::MlpNorm {
+        if output != Stage::MLP_NORM {
             let sum = Operation::Sum.apply(site, output, x)?;
             return Some((Operation::Sum, distance(&sum, &y.data)));
         }
@@ -107,8 +107,8 @@ impl Operation {
         match self {
             Operation::Norm(norm) => (x.width() == norm.gamma.len()).then(|| norm.apply(&x.data)),
             Operation::Sum => {
-                let branch = site.dumped(Stage::MlpPostNorm);
-                let branch = branch.or_else(|| site.dumped(Stage::DownProj))?;
+                let branch = site.dumped(Stage::MLP_POST_NORM);
+                let branch = branch.or_else(|| site.dumped(Stage::DOWN_PROJ))?;
                 let size = site.dumped(output)?.data.len();
                 Some(x.plus(&branch)?.data.to_vec()).filter(|sum| sum.len() == size)
             }
@@ -130,10 +130,10 @@ mod tests {
         let after: Vec<f64> = parts[0].iter().zip(&parts[1]).map(|(a, b)| a + b).collect();
         let taps = |right: bool| {
             vec![
-                (Stage::Input, array(&parts[0])),
-                (Stage::OProj, array(&parts[1])),
-                (Stage::AttnResidual, array(&after)),
-                (Stage::DownProj, array(&parts[2])),
+                (Stage::INPUT, array(&parts[0])),
+                (Stage::O_PROJ, array(&parts[1])),
+                (Stage::ATTN_RESIDUAL, array(&after)),
+                (Stage::DOWN_PROJ, array(&parts[2])),
                 (output, array(&make(&parts, right))),
             ]
         };
@@ -177,8 +177,8 @@ mod tests {
                  the candidate"
             )
         };
-        assert_eq!(found(Stage::Output, sum), [expected("output")]);
-        assert_eq!(found(Stage::MlpNorm, norm), [expected("mlp_norm")]);
-        assert!(found(Stage::MlpNorm, |parts, _| norm(parts, true)).is_empty());
+        assert_eq!(found(Stage::OUTPUT, sum), [expected("output")]);
+        assert_eq!(found(Stage::MLP_NORM, norm), [expected("mlp_norm")]);
+        assert!(found(Stage::MLP_NORM, |parts, _| norm(parts, true)).is_empty());
     }
 }

@@ -27,21 +27,21 @@ impl Law for EmbeddingLaw {
 
     fn outputs(&self) -> &'static [Stage] {
         &[
-            Stage::InputIds,
-            Stage::TokEmbed,
-            Stage::PosEmbed,
-            Stage::EmbedSum,
-            Stage::Embed,
-            Stage::Input,
+            Stage::INPUT_IDS,
+            Stage::TOK_EMBED,
+            Stage::POS_EMBED,
+            Stage::EMBED_SUM,
+            Stage::EMBED,
+            Stage::INPUT,
         ]
     }
 
     fn fit(&self, site: &Site<'_>, output: Stage) -> Option<Fit> {
-        if output != Stage::Embed {
+        if output != Stage::EMBED {
             return None;
         }
         let (m, residual) =
-            sum::multiple(&site.dumped(Stage::TokEmbed)?, &site.dumped(Stage::Embed)?)?;
+            sum::multiple(&site.dumped(Stage::TOK_EMBED)?, &site.dumped(Stage::EMBED)?)?;
         (residual < 0.01).then(|| Fit {
             text: format!("tok_embed · {}", crate::text::rough(m)),
             parameters: vec![("multiplier", json!(m))],
@@ -52,9 +52,9 @@ impl Law for EmbeddingLaw {
     fn diagnose(&self, both: &Both<'_>) -> Vec<Suspicion> {
         let (reference, candidate, output, noise) = both.parts();
         match output {
-            Stage::InputIds => return tokens::ids(reference, candidate),
-            Stage::Input
-                if reference.layer != Some(0) || reference.dumped(Stage::Embed).is_some() =>
+            Stage::INPUT_IDS => return tokens::ids(reference, candidate),
+            Stage::INPUT
+                if reference.layer != Some(0) || reference.dumped(Stage::EMBED).is_some() =>
             {
                 return Vec::new();
             }
@@ -73,7 +73,7 @@ impl Law for EmbeddingLaw {
             noise,
             key: candidate.key(output),
         };
-        if output == Stage::PosEmbed {
+        if output == Stage::POS_EMBED {
             let found = position::in_a_decode_step(reference, &r, &c, candidate.key(output), noise);
             return found
                 .or_else(|| lookup.shift(causes::POSITION_OFFSET))
@@ -88,13 +88,13 @@ impl Law for EmbeddingLaw {
         }
         if out.is_empty() && lookup.key.reads_tokens() {
             let ids = reference
-                .dumped(Stage::InputIds)
+                .dumped(Stage::INPUT_IDS)
                 .and_then(|ids| Rows::new(&ids, true))
                 .filter(|ids| ids.count() == r.count());
             out.extend(lookup.wrong_rows(ids.as_ref()));
             out.extend(lookup.offset(ids.as_ref(), Head::new(reference).as_ref()));
         }
-        if out.is_empty() && output != Stage::TokEmbed {
+        if out.is_empty() && output != Stage::TOK_EMBED {
             out.extend(sum::by_place(&r, &c, &candidate.key(output), noise));
         }
         out
@@ -104,14 +104,16 @@ impl Law for EmbeddingLaw {
 /// Position rows read with an offset, seen in the sum: embed − tok_embed moves as a whole.
 fn positions(both: &Both<'_>) -> Option<Suspicion> {
     let (reference, candidate, output, noise) = both.parts();
-    if !matches!(output, Stage::EmbedSum | Stage::Embed)
-        || candidate.dumped(Stage::PosEmbed).is_some()
+    if !matches!(output, Stage::EMBED_SUM | Stage::EMBED)
+        || candidate.dumped(Stage::POS_EMBED).is_some()
     {
         return None;
     }
     let rest = |site: &Site<'_>| {
         Rows::new(
-            &site.dumped(output)?.minus(&site.dumped(Stage::TokEmbed)?)?,
+            &site
+                .dumped(output)?
+                .minus(&site.dumped(Stage::TOK_EMBED)?)?,
             false,
         )
     };

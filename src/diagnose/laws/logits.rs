@@ -32,7 +32,7 @@ impl Law for LogitsLaw {
     }
 
     fn outputs(&self) -> &'static [Stage] {
-        &[Stage::Logits]
+        &[Stage::LOGITS]
     }
 
     fn fit(&self, site: &Site<'_>, _: Stage) -> Option<Fit> {
@@ -104,7 +104,7 @@ impl Tied {
     fn with(site: &Site<'_>, rows: Array) -> Option<Tied> {
         let head = Head::new(site)?;
         let known = site
-            .dumped(Stage::InputIds)
+            .dumped(Stage::INPUT_IDS)
             .filter(|ids| ids.data.len() == rows.rows().len());
         let mut found = Tied {
             ids: Vec::new(),
@@ -128,9 +128,9 @@ impl Tied {
 
 /// Rows of the token table, up to a constant factor.
 fn embedding(site: &Site<'_>) -> Option<Array> {
-    let position = site.scene.find(&site.key(Stage::PosEmbed)).is_some();
-    site.dumped(Stage::TokEmbed)
-        .or_else(|| site.tap(Stage::Embed).filter(|_| !position))
+    let position = site.scene.find(&site.key(Stage::POS_EMBED)).is_some();
+    site.dumped(Stage::TOK_EMBED)
+        .or_else(|| site.tap(Stage::EMBED).filter(|_| !position))
 }
 
 fn tied(reference: &Site<'_>, candidate: &Site<'_>, before: f64) -> Option<Finding> {

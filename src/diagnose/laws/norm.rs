@@ -25,18 +25,18 @@ const FITS: f64 = 0.1;
 pub struct NormLaw;
 
 const OUTPUTS: &[Stage] = &[
-    Stage::Embed,
-    Stage::AttnNorm,
-    Stage::QNorm,
-    Stage::KNorm,
-    Stage::QRope,
-    Stage::KRope,
-    Stage::AttnPostNorm,
-    Stage::AttnOutNorm,
-    Stage::MlpNorm,
-    Stage::MlpPostNorm,
-    Stage::Output,
-    Stage::FinalNorm,
+    Stage::EMBED,
+    Stage::ATTN_NORM,
+    Stage::Q_NORM,
+    Stage::K_NORM,
+    Stage::Q_ROPE,
+    Stage::K_ROPE,
+    Stage::ATTN_POST_NORM,
+    Stage::ATTN_OUT_NORM,
+    Stage::MLP_NORM,
+    Stage::MLP_POST_NORM,
+    Stage::OUTPUT,
+    Stage::FINAL_NORM,
 ];
 
 impl Law for NormLaw {
@@ -59,7 +59,7 @@ impl Law for NormLaw {
 
     fn diagnose(&self, both: &Both<'_>) -> Vec<Suspicion> {
         let output = both.output;
-        if matches!(output, Stage::QRope | Stage::KRope) {
+        if matches!(output, Stage::Q_ROPE | Stage::K_ROPE) {
             return heads::skipped(both)
                 .or_else(|| heads::unseen(both))
                 .into_iter()
@@ -98,7 +98,7 @@ pub(super) fn replay(
 
 /// Most models have no norm at these places.
 fn may_be_plain(output: Stage) -> bool {
-    matches!(output, Stage::Embed | Stage::Output)
+    matches!(output, Stage::EMBED | Stage::OUTPUT)
 }
 
 /// The best norm; where a model may have none, only one that fits better than a mere factor on every channel.

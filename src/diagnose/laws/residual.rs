@@ -130,11 +130,11 @@ impl Law for ResidualLaw {
 
     fn outputs(&self) -> &'static [Stage] {
         &[
-            Stage::AttnResidual,
-            Stage::AttnOutNorm,
-            Stage::MlpNorm,
-            Stage::MlpResidual,
-            Stage::Output,
+            Stage::ATTN_RESIDUAL,
+            Stage::ATTN_OUT_NORM,
+            Stage::MLP_NORM,
+            Stage::MLP_RESIDUAL,
+            Stage::OUTPUT,
         ]
     }
 

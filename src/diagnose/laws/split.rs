@@ -28,14 +28,14 @@ impl Law for Split {
 
     fn outputs(&self) -> &'static [Stage] {
         &[
-            Stage::QNorm,
-            Stage::KNorm,
-            Stage::QRope,
-            Stage::KRope,
-            Stage::AttnQk,
-            Stage::AttnScores,
-            Stage::AttnWeights,
-            Stage::AttnCtx,
+            Stage::Q_NORM,
+            Stage::K_NORM,
+            Stage::Q_ROPE,
+            Stage::K_ROPE,
+            Stage::ATTN_QK,
+            Stage::ATTN_SCORES,
+            Stage::ATTN_WEIGHTS,
+            Stage::ATTN_CTX,
         ]
     }
 
@@ -74,8 +74,8 @@ type Left<'a> = Box<dyn Fn(&[Option<Array>; 3]) -> Option<f64> + 'a>;
 fn replay<'a>(both: &Both<'a>) -> Option<Left<'a>> {
     let (reference, candidate, output, _) = both.parts();
     let (part, raw) = match output {
-        Stage::QNorm | Stage::QRope => (0, Stage::QProj),
-        Stage::KNorm | Stage::KRope => (1, Stage::KProj),
+        Stage::Q_NORM | Stage::Q_ROPE => (0, Stage::Q_PROJ),
+        Stage::K_NORM | Stage::K_ROPE => (1, Stage::K_PROJ),
         _ => {
             return attention::replay_of(both)
                 .map(|r| -> Left<'a> { Box::new(move |parts| r.left(parts)) });
@@ -83,7 +83,7 @@ fn replay<'a>(both: &Both<'a>) -> Option<Left<'a>> {
     };
     let x = candidate.tap(raw)?;
     let law: super::Replay = match output {
-        Stage::QNorm | Stage::KNorm => norm::replay(reference, candidate, output)?,
+        Stage::Q_NORM | Stage::K_NORM => norm::replay(reference, candidate, output)?,
         _ => rope::replay(reference, candidate, output)?,
     };
     Some(Box::new(move |parts| {
@@ -93,7 +93,7 @@ fn replay<'a>(both: &Both<'a>) -> Option<Left<'a>> {
 
 fn ways(candidate: &Site<'_>) -> Vec<Way> {
     let mut all = Vec::new();
-    let stages = [Stage::QProj, Stage::KProj, Stage::VProj];
+    let stages = [Stage::Q_PROJ, Stage::K_PROJ, Stage::V_PROJ];
     let own = stages.map(|s| candidate.tap(s));
     let swapped = own.each_ref().map(|x| x.as_ref().and_then(regrouped));
     // of two that explain as much, the smaller one
@@ -110,7 +110,7 @@ fn ways(candidate: &Site<'_>) -> Vec<Way> {
         });
     }
     let separate = stages.iter().any(|s| candidate.dumped(*s).is_some());
-    if let Some(whole) = candidate.dumped(Stage::QkvProj).filter(|_| !separate) {
+    if let Some(whole) = candidate.dumped(Stage::QKV_PROJ).filter(|_| !separate) {
         let usual = candidate.scene.cut(candidate.tower);
         for cut in Cut::all().filter(|c| *c != usual) {
             all.push(Way {
@@ -169,7 +169,7 @@ mod tests {
     fn a_projection_read_as_channels_first_is_found_where_its_heads_are_used() {
         // the candidate's dump of the projection is what its reading was regrouped from
         let undo = |taps: &mut Vec<(Stage, Array)>| {
-            for (stage, x) in taps.iter_mut().filter(|(s, _)| *s == Stage::QProj) {
+            for (stage, x) in taps.iter_mut().filter(|(s, _)| *s == Stage::Q_PROJ) {
                 let &[_, _, h, d] = x.shape.as_slice() else {
                     panic!("{stage}: {:?}", x.shape)
                 };
@@ -180,7 +180,7 @@ mod tests {
                 *x = Array::new(x.shape.clone(), data.collect());
             }
         };
-        let found = diagnose(&Toy::default(), undo, Stage::QRope);
+        let found = diagnose(&Toy::default(), undo, Stage::Q_ROPE);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].cause.id, "head_split_order");
         assert!(
@@ -199,7 +199,7 @@ mod tests {
                 ..Toy::default()
             },
         ] {
-            for output in [Stage::QRope, Stage::AttnScores, Stage::AttnCtx] {
+            for output in [Stage::Q_ROPE, Stage::ATTN_SCORES, Stage::ATTN_CTX] {
                 assert_eq!(diagnose(&toy, |_| {}, output), []);
             }
         }

@@ -72,18 +72,18 @@ impl Law for HiddenStream {
     }
 
     fn outputs(&self) -> &'static [Stage] {
-        &[Stage::Output]
+        &[Stage::OUTPUT]
     }
 
     fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
         let (reference, candidate, output, noise) = both.parts();
-        let seen = |site: &Site<'_>| site.tap(Stage::AttnResidual).is_some();
+        let seen = |site: &Site<'_>| site.tap(Stage::ATTN_RESIDUAL).is_some();
         if seen(reference) || seen(candidate) {
             return None;
         }
         let (m, m_c) = (
-            reference.dumped(Stage::MlpNorm)?,
-            candidate.dumped(Stage::MlpNorm)?,
+            reference.dumped(Stage::MLP_NORM)?,
+            candidate.dumped(Stage::MLP_NORM)?,
         );
         let (r, c) = (reference.dumped(output)?, candidate.dumped(output)?);
         let before = c.distance(&r);
@@ -92,7 +92,7 @@ impl Law for HiddenStream {
         if !sizes || m_c.distance(&m) > 0.1 * before || r.rows().len() < ROWS {
             return None;
         }
-        let input = reference.tap(Stage::Input);
+        let input = reference.tap(Stage::INPUT);
         let fits = |f: &Form| -> Option<(f64, f64)> {
             let data = (0..r.data.len())
                 .map(|i| f.of_r * r.data[i] + f.of_c * c.data[i] + f.of_m * m.data[i]);
@@ -172,19 +172,19 @@ mod tests {
             let out = (0..s.len()).map(|i| f(s[i], b[i], m[i])).collect();
             let input = s.iter().zip(noise(7, s.len())).map(|(s, a)| s - 0.3 * a);
             vec![
-                (Stage::Input, array(input.collect())),
-                (Stage::MlpNorm, array(m.clone())),
-                (Stage::Output, array(out)),
+                (Stage::INPUT, array(input.collect())),
+                (Stage::MLP_NORM, array(m.clone())),
+                (Stage::OUTPUT, array(out)),
             ]
         };
         let (r, c) = (taps(&|s, b, _| s + b), taps(&candidate));
         scene(&pairs(None, &r, &c), |scene| {
-            let site = |side| scene.site(side, &key(None, Stage::Output));
+            let site = |side| scene.site(side, &key(None, Stage::OUTPUT));
             HiddenStream
                 .diagnose(&Both::new(
                     site(Side::Reference),
                     site(Side::Candidate),
-                    Stage::Output,
+                    Stage::OUTPUT,
                     2e-6,
                 ))
                 .iter()

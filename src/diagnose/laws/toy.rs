@@ -251,17 +251,17 @@ impl Toy {
         let context = self.rounded(Array::new(vec![b, s, h * d], context));
         vec![
             (
-                Stage::AttnNorm,
+                Stage::ATTN_NORM,
                 Array::new(vec![b, s, 64], noise(99, b * s * 64)),
             ),
-            (Stage::QProj, q),
-            (Stage::KProj, k),
-            (Stage::VProj, v),
-            (Stage::QRope, qr),
-            (Stage::KRope, kr),
-            (Stage::AttnScores, scores),
-            (Stage::AttnWeights, weights),
-            (Stage::AttnCtx, context),
+            (Stage::Q_PROJ, q),
+            (Stage::K_PROJ, k),
+            (Stage::V_PROJ, v),
+            (Stage::Q_ROPE, qr),
+            (Stage::K_ROPE, kr),
+            (Stage::ATTN_SCORES, scores),
+            (Stage::ATTN_WEIGHTS, weights),
+            (Stage::ATTN_CTX, context),
         ]
     }
 }
@@ -318,7 +318,7 @@ pub fn steps(taps: &[(Stage, Array)], first: usize) -> [Vec<(Stage, Array)>; 2] 
     let part = |range: std::ops::Range<usize>| {
         let cut = |stage: Stage, a: &Array| {
             let shape = &a.shape;
-            let scores = matches!(stage, Stage::AttnScores | Stage::AttnWeights);
+            let scores = matches!(stage, Stage::ATTN_SCORES | Stage::ATTN_WEIGHTS);
             let axis = if scores { 2 } else { 1 };
             let (outer, n): (usize, usize) = (shape[..axis].iter().product(), shape[axis]);
             let inner: usize = shape[axis + 1..].iter().product();

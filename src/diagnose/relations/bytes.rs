@@ -155,11 +155,11 @@ mod tests {
         Dumps::default()
             .typed(
                 0,
-                Stage::OProj,
+                Stage::O_PROJ,
                 (array(exact), DType::F32),
                 (array(values), read),
             )
-            .causes(&Bytes, 0, Stage::OProj)
+            .causes(&Bytes, 0, Stage::O_PROJ)
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Relation for Elsewhere {
             return Vec::new();
         };
         let mut found = Vec::new();
-        if case.is(&[InputIds, PositionIds, AttentionMask]) || case.candidate.norm() == 0.0 {
+        if case.is(&[INPUT_IDS, POSITION_IDS, ATTENTION_MASK]) || case.candidate.norm() == 0.0 {
             return found;
         }
         found.extend(dump_point(case));
@@ -60,7 +60,7 @@ fn another_place(case: &Case<'_>, own: usize) -> Vec<Suspicion> {
     for (j, pair) in scene.pairs.iter().enumerate() {
         let ids = matches!(
             pair.key.stage,
-            None | Some(InputIds | PositionIds | AttentionMask)
+            None | Some(INPUT_IDS | POSITION_IDS | ATTENTION_MASK)
         );
         if j == own || ids || pair.key.rank != case.key.rank {
             continue;
@@ -183,18 +183,18 @@ fn first_elements_agree(case: &Case<'_>, own: usize, side: Side, j: usize) -> bo
 
 /// Twice another tensor of its own layer: the sum of a tensor with itself, which an in-place operation gives.
 fn twice(case: &Case<'_>) -> Option<Suspicion> {
-    if !case.is(&[AttnResidual, MlpResidual, Output]) {
+    if !case.is(&[ATTN_RESIDUAL, MLP_RESIDUAL, OUTPUT]) {
         return None;
     }
     let site = case.site(Side::Candidate);
     let (before, c) = (case.candidate.distance(case.reference), case.candidate);
     [
-        Input,
-        OProj,
-        AttnPostNorm,
-        AttnResidual,
-        DownProj,
-        MlpPostNorm,
+        INPUT,
+        O_PROJ,
+        ATTN_POST_NORM,
+        ATTN_RESIDUAL,
+        DOWN_PROJ,
+        MLP_POST_NORM,
     ]
     .into_iter()
     .filter(|s| Some(*s) < case.stage())
@@ -224,9 +224,9 @@ fn may_be_half(case: &Case<'_>, key: Key, before: f64) -> bool {
         let layer = key
             .layer?
             .checked_sub(1)
-            .filter(|_| key.stage == Some(Input))?;
+            .filter(|_| key.stage == Some(INPUT))?;
         case.scene
-            .find(&case.site(Side::Candidate).in_layer(layer).key(Output))
+            .find(&case.site(Side::Candidate).in_layer(layer).key(OUTPUT))
     };
     let there = case.scene.find(&key).or_else(|| before_it(&key));
     let norms = (case.index().and_then(norm), there.and_then(norm));
@@ -241,9 +241,9 @@ fn may_be_half(case: &Case<'_>, key: Key, before: f64) -> bool {
 /// follows agrees.
 fn dump_point(case: &Case<'_>) -> Option<Suspicion> {
     let streams: &[Stage] = match case.stage()? {
-        OProj | AttnPostNorm | AttnResidual => &[Input],
-        DownProj | MlpPostNorm | MlpResidual => &[AttnResidual, AttnOutNorm, Input],
-        Output => &[AttnResidual, AttnOutNorm, Input],
+        O_PROJ | ATTN_POST_NORM | ATTN_RESIDUAL => &[INPUT],
+        DOWN_PROJ | MLP_POST_NORM | MLP_RESIDUAL => &[ATTN_RESIDUAL, ATTN_OUT_NORM, INPUT],
+        OUTPUT => &[ATTN_RESIDUAL, ATTN_OUT_NORM, INPUT],
         _ => return None,
     };
     if !case.downstream_agrees() {
@@ -320,32 +320,32 @@ mod tests {
         let scores = Array::new(vec![1, 4, 10, 10], normal(400, 5));
         let dumps = |kept: bool| {
             Dumps::default()
-                .with(0, QProj, q.clone(), noisy(&k, 1e-7, 4))
+                .with(0, Q_PROJ, q.clone(), noisy(&k, 1e-7, 4))
                 .with(
                     0,
-                    KProj,
+                    K_PROJ,
                     k.clone(),
                     if kept { v.clone() } else { q.clone() },
                 )
                 .with(
                     0,
-                    VProj,
+                    V_PROJ,
                     v.clone(),
                     if kept { q.clone() } else { v.clone() },
                 )
-                .with(0, AttnScores, scores.clone(), scores.map(|x| -x))
+                .with(0, ATTN_SCORES, scores.clone(), scores.map(|x| -x))
         };
-        assert_eq!(dumps(false).causes(&Elsewhere, 0, QProj)[0], "qk_swapped");
+        assert_eq!(dumps(false).causes(&Elsewhere, 0, Q_PROJ)[0], "qk_swapped");
         assert_eq!(
-            dumps(true).causes(&Elsewhere, 0, QProj)[0],
+            dumps(true).causes(&Elsewhere, 0, Q_PROJ)[0],
             "fused_qkv_order"
         );
         let (g, u) = (stream(10, 48, 6), stream(10, 48, 7));
         let mlp = Dumps::default()
-            .same(0, MlpNorm, &stream(10, 64, 1))
-            .with(0, GateProj, g.clone(), u.clone())
-            .with(0, UpProj, u, g);
-        assert_eq!(mlp.causes(&Elsewhere, 0, UpProj)[0], "gate_up_swapped");
+            .same(0, MLP_NORM, &stream(10, 64, 1))
+            .with(0, GATE_PROJ, g.clone(), u.clone())
+            .with(0, UP_PROJ, u, g);
+        assert_eq!(mlp.causes(&Elsewhere, 0, UP_PROJ)[0], "gate_up_swapped");
     }
 
     #[test]
@@ -362,16 +362,16 @@ mod tests {
             .collect();
         let qkv = stream(10, 192, 9);
         let dumps = Dumps::default()
-            .same(0, QkvProj, &qkv)
+            .same(0, QKV_PROJ, &qkv)
             .with(
                 0,
-                QProj,
+                Q_PROJ,
                 parts[0].clone(),
                 Array::new(vec![1, 10, 4, 16], q),
             )
-            .same(0, KProj, &parts[1])
-            .same(0, VProj, &parts[2]);
-        let found = dumps.test(&Elsewhere, 0, QProj);
+            .same(0, K_PROJ, &parts[1])
+            .same(0, V_PROJ, &parts[2]);
+        let found = dumps.test(&Elsewhere, 0, Q_PROJ);
         assert_eq!(found[0].cause.id, "fused_qkv_order");
         assert!(
             found[0].evidence[1].contains("k_proj[0..16]"),
@@ -384,44 +384,44 @@ mod tests {
     fn a_buffer_that_was_not_written_holds_an_earlier_stage() {
         let (q, ctx, o) = (heads(1), heads(2), stream(10, 64, 3));
         let dumps = Dumps::default()
-            .same(0, QProj, &q)
-            .with(0, AttnCtx, ctx, q.clone())
-            .with(0, OProj, o.clone(), o.map(|x| x + 1.0));
-        assert_eq!(dumps.causes(&Elsewhere, 0, AttnCtx), ["stale_buffer"]);
+            .same(0, Q_PROJ, &q)
+            .with(0, ATTN_CTX, ctx, q.clone())
+            .with(0, O_PROJ, o.clone(), o.map(|x| x + 1.0));
+        assert_eq!(dumps.causes(&Elsewhere, 0, ATTN_CTX), ["stale_buffer"]);
     }
 
     #[test]
     fn what_heals_is_a_fault_of_the_dump() {
         let (x, branch, logits) = (stream(10, 64, 1), stream(10, 64, 2), stream(10, 64, 4));
         let point = Dumps::default()
-            .same(0, Input, &x)
-            .with(0, OProj, branch.clone(), sum(&branch, &x))
-            .same(0, Logits, &logits);
-        assert_eq!(point.causes(&Elsewhere, 0, OProj), ["dump_point"]);
+            .same(0, INPUT, &x)
+            .with(0, O_PROJ, branch.clone(), sum(&branch, &x))
+            .same(0, LOGITS, &logits);
+        assert_eq!(point.causes(&Elsewhere, 0, O_PROJ), ["dump_point"]);
         let other = stream(10, 64, 5);
         let duplicate = Dumps::default()
-            .with(0, OProj, branch.clone(), other.clone())
-            .same(1, OProj, &other)
-            .same(0, Logits, &logits);
+            .with(0, O_PROJ, branch.clone(), other.clone())
+            .same(1, O_PROJ, &other)
+            .same(0, LOGITS, &logits);
         // norms of tensors in other layers come from the comparison; here they are unknown
-        assert!(duplicate.causes(&Elsewhere, 0, OProj).is_empty());
+        assert!(duplicate.causes(&Elsewhere, 0, O_PROJ).is_empty());
         let out = stream(10, 64, 6);
         let aliased = Dumps::default()
-            .with(0, Input, x.clone(), out.clone())
-            .same(0, Output, &out)
-            .same(0, Logits, &logits);
-        assert_eq!(aliased.causes(&Elsewhere, 0, Input), ["dump_aliased"]);
+            .with(0, INPUT, x.clone(), out.clone())
+            .same(0, OUTPUT, &out)
+            .same(0, LOGITS, &logits);
+        assert_eq!(aliased.causes(&Elsewhere, 0, INPUT), ["dump_aliased"]);
     }
 
     #[test]
     fn a_sum_with_itself_is_an_aliased_buffer() {
         let (x, branch) = (stream(10, 64, 1), stream(10, 64, 2));
         let dumps = Dumps::default()
-            .same(0, Input, &x)
-            .same(0, OProj, &branch)
-            .with(0, AttnResidual, sum(&x, &branch), branch.map(|v| 2.0 * v));
+            .same(0, INPUT, &x)
+            .same(0, O_PROJ, &branch)
+            .with(0, ATTN_RESIDUAL, sum(&x, &branch), branch.map(|v| 2.0 * v));
         assert_eq!(
-            dumps.causes(&Elsewhere, 0, AttnResidual),
+            dumps.causes(&Elsewhere, 0, ATTN_RESIDUAL),
             ["buffer_aliased"]
         );
     }
@@ -429,9 +429,9 @@ mod tests {
     #[test]
     fn unrelated_values_are_found_nowhere() {
         let dumps = Dumps::default()
-            .same(0, QProj, &heads(1))
-            .same(0, KProj, &heads(2))
-            .with(0, VProj, heads(3), heads(4));
-        assert!(dumps.causes(&Elsewhere, 0, VProj).is_empty());
+            .same(0, Q_PROJ, &heads(1))
+            .same(0, K_PROJ, &heads(2))
+            .with(0, V_PROJ, heads(3), heads(4));
+        assert!(dumps.causes(&Elsewhere, 0, V_PROJ).is_empty());
     }
 }

@@ -81,7 +81,7 @@ impl<'a> Case<'a> {
 
     /// Both sides with mask fillings replaced by NaN, which every measure leaves out.
     fn visible(&self) -> (Array, Array) {
-        if !self.is(&[Stage::AttnScores]) {
+        if !self.is(&[Stage::ATTN_SCORES]) {
             return (self.reference.clone(), self.candidate.clone());
         }
         let hidden = |x: f64| x < FILLING;
@@ -109,12 +109,12 @@ impl<'a> Case<'a> {
     fn by_token(&self) -> Option<(Array, Array)> {
         use crate::graph::known::*;
         if self.is(&[
-            InputIds,
-            PositionIds,
-            AttentionMask,
-            AttnQk,
-            AttnScores,
-            AttnWeights,
+            INPUT_IDS,
+            POSITION_IDS,
+            ATTENTION_MASK,
+            ATTN_QK,
+            ATTN_SCORES,
+            ATTN_WEIGHTS,
         ]) || self.reference.shape.len() < 2
         {
             return None;
@@ -154,7 +154,7 @@ impl<'a> Case<'a> {
         let place = |k: &Key| {
             (
                 k.layer
-                    .unwrap_or(if k.stage.is_some_and(|s| s > Stage::Output) {
+                    .unwrap_or(if k.stage.is_some_and(|s| s > Stage::OUTPUT) {
                         u32::MAX
                     } else {
                         0
@@ -216,24 +216,24 @@ fn projection_input(site: &Site<'_>, stage: Stage) -> Option<Array> {
     use crate::graph::known::*;
     let first = |stages: &[Stage]| stages.iter().find_map(|s| site.tap(*s));
     match stage {
-        QkvProj | QProj | KProj | VProj => first(&[AttnNorm]).or_else(|| {
-            let post_norm = site.scene.find(&site.key(AttnOutNorm)).is_some();
+        QKV_PROJ | Q_PROJ | K_PROJ | V_PROJ => first(&[ATTN_NORM]).or_else(|| {
+            let post_norm = site.scene.find(&site.key(ATTN_OUT_NORM)).is_some();
             let normed = site
                 .scene
                 .tower(site.tower)
-                .any(|p| p.key.stage == Some(AttnNorm));
-            (post_norm || !normed).then(|| site.tap(Input)).flatten()
+                .any(|p| p.key.stage == Some(ATTN_NORM));
+            (post_norm || !normed).then(|| site.tap(INPUT)).flatten()
         }),
-        OProj => first(&[AttnCtx]),
-        GateProj | UpProj => first(&[MlpNorm, AttnOutNorm, AttnNorm]),
-        DownProj => first(&[MlpMid]).or_else(|| {
+        O_PROJ => first(&[ATTN_CTX]),
+        GATE_PROJ | UP_PROJ => first(&[MLP_NORM, ATTN_OUT_NORM, ATTN_NORM]),
+        DOWN_PROJ => first(&[MLP_MID]).or_else(|| {
             let gated = site
                 .scene
                 .tower(site.tower)
-                .any(|p| p.key.stage == Some(GateProj));
-            (!gated).then(|| site.tap(Act)).flatten()
+                .any(|p| p.key.stage == Some(GATE_PROJ));
+            (!gated).then(|| site.tap(ACT)).flatten()
         }),
-        Logits => first(&[FinalNorm]),
+        LOGITS => first(&[FINAL_NORM]),
         _ => None,
     }
 }
@@ -277,12 +277,12 @@ mod tests {
     #[test]
     fn healthy_noise_raises_no_suspicion() {
         for stage in [
-            Stage::Embed,
-            Stage::AttnNorm,
-            Stage::QProj,
-            Stage::OProj,
-            Stage::Output,
-            Stage::Logits,
+            Stage::EMBED,
+            Stage::ATTN_NORM,
+            Stage::Q_PROJ,
+            Stage::O_PROJ,
+            Stage::OUTPUT,
+            Stage::LOGITS,
         ] {
             for level in [1e-6, 1e-3, 1e-2] {
                 let r = stream(12, 64, 5);

@@ -191,15 +191,15 @@ fn not_few_channels(r: &Array, d: &Array) -> Option<()> {
 fn no_function(case: &Case<'_>, r: &Array, d: &Array) -> Option<f64> {
     let site = case.site(Side::Reference);
     let input = match case.stage() {
-        Some(Stage::Act | Stage::MlpMid) => {
-            let gate = site.tap(Stage::GateProj);
-            gate.or_else(|| site.tap(Stage::UpProj))
+        Some(Stage::ACT | Stage::MLP_MID) => {
+            let gate = site.tap(Stage::GATE_PROJ);
+            gate.or_else(|| site.tap(Stage::UP_PROJ))
                 .filter(|x| x.data.len() == r.data.len())
         }
         _ => None,
     };
-    let up = (case.stage() == Some(Stage::MlpMid) && site.tap(Stage::GateProj).is_some())
-        .then(|| site.tap(Stage::UpProj))
+    let up = (case.stage() == Some(Stage::MLP_MID) && site.tap(Stage::GATE_PROJ).is_some())
+        .then(|| site.tap(Stage::UP_PROJ))
         .flatten()
         .filter(|x| x.data.len() == r.data.len());
     let by = input.as_ref().map_or(&r.data, |x| &x.data);
@@ -250,8 +250,8 @@ mod tests {
     fn alone(c: impl Fn(&Array) -> Array) -> bool {
         let r = stream(10, 64, 1).map(|x| x + 0.5);
         judged(
-            &Dumps::default().with(0, Stage::OProj, r.clone(), c(&r)),
-            Stage::OProj,
+            &Dumps::default().with(0, Stage::O_PROJ, r.clone(), c(&r)),
+            Stage::O_PROJ,
         )
     }
 
@@ -268,13 +268,13 @@ mod tests {
         let x = stream(12, 64, 1).map(|v| v + 1.5);
         let w = normal(64 * 64, 2);
         let rounded: Vec<f64> = w.iter().map(|v| (v * 16.0).round() / 16.0).collect();
-        let dumps = Dumps::default().same(0, Stage::AttnNorm, &x).with(
+        let dumps = Dumps::default().same(0, Stage::ATTN_NORM, &x).with(
             0,
-            Stage::VProj,
+            Stage::V_PROJ,
             project(&x, &w, 64),
             project(&x, &rounded, 64),
         );
-        assert!(judged(&dumps, Stage::VProj));
+        assert!(judged(&dumps, Stage::V_PROJ));
     }
 
     #[test]
@@ -314,9 +314,9 @@ mod tests {
         let other = |x: f64| tanh(x) + 4e-4 * (x - 0.7).powi(2) * (-x * x).exp();
         let act = |f: &dyn Fn(f64) -> f64| gate.map(f).zip(&up, |a, b| a * b).unwrap();
         let dumps = Dumps::default()
-            .same(0, Stage::GateProj, &gate)
-            .same(0, Stage::UpProj, &up)
-            .with(0, Stage::MlpMid, act(&tanh), act(&other));
-        assert!(!judged(&dumps, Stage::MlpMid));
+            .same(0, Stage::GATE_PROJ, &gate)
+            .same(0, Stage::UP_PROJ, &up)
+            .with(0, Stage::MLP_MID, act(&tanh), act(&other));
+        assert!(!judged(&dumps, Stage::MLP_MID));
     }
 }

@@ -62,18 +62,18 @@ fn constant_row(case: &Case<'_>) -> Option<Vec<Suspicion>> {
         )
     };
     match case.stage()? {
-        TokEmbed | EmbedSum | Embed => only(
+        TOK_EMBED | EMBED_SUM | EMBED => only(
             causes::TOKEN_TYPE_EMBEDDING_MISSING,
             "one constant row is missing from (or added to) the embedding of all tokens: the token type row".into(),
             evidence,
         ),
-        AttnNorm | QNorm | KNorm | AttnPostNorm | AttnOutNorm | MlpNorm | MlpPostNorm | FinalNorm => only(
+        ATTN_NORM | Q_NORM | K_NORM | ATTN_POST_NORM | ATTN_OUT_NORM | MLP_NORM | MLP_POST_NORM | FINAL_NORM => only(
             causes::NORM_BIAS_MISSING,
             "the norm's outputs differ by one constant row: its bias is not added on one side".into(),
             evidence,
         ),
-        QkvProj | QProj | KProj | VProj | OProj | GateProj | UpProj | DownProj | Logits | AttnResidual
-        | MlpResidual | Output => {
+        QKV_PROJ | Q_PROJ | K_PROJ | V_PROJ | O_PROJ | GATE_PROJ | UP_PROJ | DOWN_PROJ | LOGITS | ATTN_RESIDUAL
+        | MLP_RESIDUAL | OUTPUT => {
             let (along, chance) = side_of_bias(case, &r, &row)?;
             evidence.push(format!(
                 "the reference without its inputs' share, along that row: {} ± {} (−1: the candidate lacks it, 1: has it twice)",
@@ -167,19 +167,19 @@ mod tests {
     #[test]
     fn a_missing_and_a_doubled_bias_are_told_apart() {
         assert_eq!(
-            with_bias(0.0, Stage::VProj, Stage::AttnNorm)[0],
+            with_bias(0.0, Stage::V_PROJ, Stage::ATTN_NORM)[0],
             "bias_missing"
         );
         assert_eq!(
-            with_bias(2.0, Stage::VProj, Stage::AttnNorm)[0],
+            with_bias(2.0, Stage::V_PROJ, Stage::ATTN_NORM)[0],
             "bias_doubled"
         );
         assert_eq!(
-            with_bias(0.0, Stage::Logits, Stage::FinalNorm)[0],
+            with_bias(0.0, Stage::LOGITS, Stage::FINAL_NORM)[0],
             "bias_missing"
         );
         assert_eq!(
-            with_bias(2.0, Stage::Logits, Stage::FinalNorm)[0],
+            with_bias(2.0, Stage::LOGITS, Stage::FINAL_NORM)[0],
             "bias_doubled"
         );
     }
@@ -187,11 +187,11 @@ mod tests {
     #[test]
     fn a_constant_row_is_named_by_stage() {
         assert_eq!(
-            with_bias(0.0, Stage::Embed, Stage::TokEmbed),
+            with_bias(0.0, Stage::EMBED, Stage::TOK_EMBED),
             ["token_type_embedding_missing"]
         );
         assert_eq!(
-            with_bias(0.0, Stage::MlpNorm, Stage::AttnResidual),
+            with_bias(0.0, Stage::MLP_NORM, Stage::ATTN_RESIDUAL),
             ["norm_bias_missing"]
         );
     }
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_factor_is_no_constant_row() {
         let r = stream(10, 64, 1);
-        let dumps = Dumps::default().with(0, Stage::VProj, r.clone(), r.map(|x| 1.5 * x));
-        assert!(dumps.test(&Offset, 0, Stage::VProj).is_empty());
+        let dumps = Dumps::default().with(0, Stage::V_PROJ, r.clone(), r.map(|x| 1.5 * x));
+        assert!(dumps.test(&Offset, 0, Stage::V_PROJ).is_empty());
     }
 }

@@ -110,7 +110,7 @@ fn axes(case: &Case<'_>) -> Vec<Suspicion> {
 
 fn axes_name(case: &Case<'_>, order: &[usize]) -> (&'static Cause, String) {
     let names: &[&str] = match (case.stage(), order.len()) {
-        (Some(AttnQk | AttnScores | AttnWeights), 4) => &["batch", "head", "query", "key"],
+        (Some(ATTN_QK | ATTN_SCORES | ATTN_WEIGHTS), 4) => &["batch", "head", "query", "key"],
         (Some(_), 4) => &["batch", "token", "head", "channel"],
         (Some(_), 3) => &["batch", "token", "channel"],
         _ => &[],
@@ -126,8 +126,8 @@ fn axes_name(case: &Case<'_>, order: &[usize]) -> (&'static Cause, String) {
     let what = format!("[{}]", spelled.join(", "));
     let heads = names.get(2) == Some(&"head");
     let cause = match (case.stage(), order) {
-        (Some(AttnCtx), [.., 1, 3] | [.., 3, 2]) if heads => causes::HEAD_MERGE_ORDER,
-        (Some(QProj | KProj | VProj | QNorm | KNorm), [0, 1, 3, 2]) if heads => {
+        (Some(ATTN_CTX), [.., 1, 3] | [.., 3, 2]) if heads => causes::HEAD_MERGE_ORDER,
+        (Some(Q_PROJ | K_PROJ | V_PROJ | Q_NORM | K_NORM), [0, 1, 3, 2]) if heads => {
             causes::HEAD_SPLIT_ORDER
         }
         _ => causes::LAYOUT_PERMUTED,
@@ -156,7 +156,9 @@ pub fn within_heads(case: &Case<'_>) -> Vec<Suspicion> {
     let &[_, _, _, d] = r.shape.as_slice() else {
         return Vec::new();
     };
-    let ours = [QProj, KProj, QNorm, KNorm, QRope, KRope, VProj, AttnCtx];
+    let ours = [
+        Q_PROJ, K_PROJ, Q_NORM, K_NORM, Q_ROPE, K_ROPE, V_PROJ, ATTN_CTX,
+    ];
     if d < 4 || d % 2 == 1 || !case.is(&ours) {
         return Vec::new();
     }
@@ -180,7 +182,7 @@ pub fn within_heads(case: &Case<'_>) -> Vec<Suspicion> {
                 .zip(r.rows())
                 .flat_map(|(c, r)| (0..d).map(move |i| (c[place(i, half)], r[i])));
             let after = error_over(pairs);
-            let queries = !case.is(&[VProj, AttnCtx]);
+            let queries = !case.is(&[V_PROJ, ATTN_CTX]);
             case.suspect(
                 if queries {
                     causes::QK_WEIGHT_PERMUTED
@@ -243,7 +245,7 @@ fn channels_name(case: &Case<'_>, found: &Matching) -> (&'static Cause, String) 
     let all = |holds: &dyn Fn(usize, usize) -> bool| {
         d > 0 && found.from.iter().enumerate().all(|(i, &f)| holds(i, f))
     };
-    let queries = [QProj, KProj, QNorm, KNorm, QRope, KRope];
+    let queries = [Q_PROJ, K_PROJ, Q_NORM, K_NORM, Q_ROPE, K_ROPE];
     if all(&|i, f| i / d == f / d) && case.is(&queries) {
         return (
             causes::QK_WEIGHT_PERMUTED,
@@ -256,7 +258,7 @@ fn channels_name(case: &Case<'_>, found: &Matching) -> (&'static Cause, String) 
             "the candidate's heads are in another order".into(),
         );
     }
-    if case.is(&[QkvProj]) {
+    if case.is(&[QKV_PROJ]) {
         return (
             causes::FUSED_QKV_ORDER,
             "the candidate's fused projection holds its channels in another order".into(),
@@ -271,11 +273,11 @@ fn channels_name(case: &Case<'_>, found: &Matching) -> (&'static Cause, String) 
 /// `[batch, token, rest]`; `None` where the stage has no such axes.
 fn by_batch(case: &Case<'_>) -> Option<(usize, usize, usize)> {
     let shape = &case.reference.shape;
-    let scores = case.is(&[AttnQk, AttnScores, AttnWeights]);
+    let scores = case.is(&[ATTN_QK, ATTN_SCORES, ATTN_WEIGHTS]);
     if shape.len() < 2 || scores || case.stage().is_none() {
         return None;
     }
-    let rest = if case.is(&[InputIds, PositionIds, AttentionMask]) {
+    let rest = if case.is(&[INPUT_IDS, POSITION_IDS, ATTENTION_MASK]) {
         1
     } else {
         features(case.reference)
@@ -396,7 +398,7 @@ fn token_order(case: &Case<'_>) -> Vec<Suspicion> {
             after,
         )];
         let (cause, what) = match case.stage() {
-            Some(PosEmbed | PositionIds) => (causes::POSITION_OFFSET, "position row"),
+            Some(POS_EMBED | POSITION_IDS) => (causes::POSITION_OFFSET, "position row"),
             _ => (causes::SEQUENCE_SHIFT, "token"),
         };
         let title = format!(
@@ -419,10 +421,10 @@ mod tests {
 
     fn found(stage: Stage, r: Array, c: Array) -> Vec<&'static str> {
         Dumps::default()
-            .same(0, AttnNorm, &stream(10, 64, 77))
+            .same(0, ATTN_NORM, &stream(10, 64, 77))
             .same(
                 0,
-                AttnWeights,
+                ATTN_WEIGHTS,
                 &Array::new(vec![1, 4, 10, 10], normal(400, 5)),
             )
             .with(0, stage, r, noisy(&c, 1e-7, 8))
@@ -442,25 +444,25 @@ mod tests {
         let halves = |p: usize| p / 16 * 16 + p % 16 % 8 * 2 + p % 16 / 8;
         let pairs = |p: usize| p / 16 * 16 + p % 16 / 2 + p % 2 * 8;
         assert_eq!(
-            found(QProj, r.clone(), moved(&r, halves)),
+            found(Q_PROJ, r.clone(), moved(&r, halves)),
             ["qk_weight_permuted"]
         );
         assert_eq!(
-            found(KRope, r.clone(), moved(&r, pairs)),
+            found(K_ROPE, r.clone(), moved(&r, pairs)),
             ["qk_weight_permuted"]
         );
         let odd = |p: usize| p / 16 * 16 + p * 5 % 16;
         assert_eq!(
-            found(QProj, r.clone(), moved(&r, odd)),
+            found(Q_PROJ, r.clone(), moved(&r, odd)),
             ["qk_weight_permuted"]
         );
         assert_eq!(
-            found(VProj, r.clone(), moved(&r, odd)),
+            found(V_PROJ, r.clone(), moved(&r, odd)),
             ["channel_permuted"]
         );
         let turned = |p: usize| p / 64 * 64 + (p + 16) % 64;
         assert_eq!(
-            found(VProj, r.clone(), moved(&r, turned)),
+            found(V_PROJ, r.clone(), moved(&r, turned)),
             ["layout_permuted"]
         );
     }
@@ -471,13 +473,13 @@ mod tests {
         // [head, token, channel] in memory
         let merged = Array::new(r.shape.clone(), r.swap_middle().data.to_vec());
         assert_eq!(
-            found(AttnCtx, r.clone(), merged.clone()),
+            found(ATTN_CTX, r.clone(), merged.clone()),
             ["head_merge_order"]
         );
-        assert_eq!(found(VProj, r.clone(), merged), ["layout_permuted"]);
+        assert_eq!(found(V_PROJ, r.clone(), merged), ["layout_permuted"]);
         // [token, channel, head]
         let split = moved(&r, |p| p / 64 * 64 + p % 64 % 4 * 16 + p % 64 / 4);
-        assert_eq!(found(QProj, r.clone(), split), ["head_split_order"]);
+        assert_eq!(found(Q_PROJ, r.clone(), split), ["head_split_order"]);
     }
 
     #[test]
@@ -485,21 +487,21 @@ mod tests {
         let r = stream(10, 64, 1);
         let rolled = moved(&r, |p| (p + 64) % 640);
         assert_eq!(
-            found(TokEmbed, r.clone(), rolled.clone()),
+            found(TOK_EMBED, r.clone(), rolled.clone()),
             ["sequence_shift"]
         );
-        assert_eq!(found(PosEmbed, r.clone(), rolled), ["position_offset"]);
+        assert_eq!(found(POS_EMBED, r.clone(), rolled), ["position_offset"]);
         let back = moved(&r, |p| (9 - p / 64) * 64 + p % 64);
-        assert_eq!(found(TokEmbed, r.clone(), back), ["sequence_reversed"]);
+        assert_eq!(found(TOK_EMBED, r.clone(), back), ["sequence_reversed"]);
         let r = Array::new(vec![3, 5, 16], normal(240, 1));
         let c = moved(&r, |p| (p + 80) % 240);
-        let dumps = Dumps::default().with(0, OProj, r, c);
-        assert_eq!(dumps.causes(&Permute, 0, OProj)[0], "batch_permuted");
+        let dumps = Dumps::default().with(0, O_PROJ, r, c);
+        assert_eq!(dumps.causes(&Permute, 0, O_PROJ)[0], "batch_permuted");
     }
 
     #[test]
     fn unrelated_values_are_no_permutation() {
-        assert!(found(QProj, heads(1), heads(2)).is_empty());
-        assert!(found(AttnCtx, heads(1), heads(1).map(|x| 2.0 * x)).is_empty());
+        assert!(found(Q_PROJ, heads(1), heads(2)).is_empty());
+        assert!(found(ATTN_CTX, heads(1), heads(1).map(|x| 2.0 * x)).is_empty());
     }
 }

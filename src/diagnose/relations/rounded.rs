@@ -24,7 +24,7 @@ impl Relation for Rounded {
     }
 
     fn test(&self, case: &Case<'_>) -> Vec<Suspicion> {
-        let exact = case.is(&[Stage::InputIds, Stage::PositionIds, Stage::AttentionMask]);
+        let exact = case.is(&[Stage::INPUT_IDS, Stage::POSITION_IDS, Stage::ATTENTION_MASK]);
         if exact || case.reference.data.len() != case.candidate.data.len() {
             return Vec::new();
         }
@@ -349,7 +349,7 @@ mod tests {
 
     fn found(stage: Stage, r: &Array, c: Array) -> Vec<&'static str> {
         Dumps::default()
-            .same(0, Stage::Input, &stream(10, 64, 33))
+            .same(0, Stage::INPUT, &stream(10, 64, 33))
             .with(0, stage, r.clone(), c)
             .causes(&Rounded, 0, stage)
     }
@@ -360,7 +360,11 @@ mod tests {
         let noisy = noisy(&r, 1e-7, 2);
         for dtype in NARROW {
             let c = rounded(&noisy, dtype);
-            assert_eq!(found(Stage::AttnNorm, &r, c), ["precision_loss"], "{dtype}");
+            assert_eq!(
+                found(Stage::ATTN_NORM, &r, c),
+                ["precision_loss"],
+                "{dtype}"
+            );
         }
     }
 
@@ -377,9 +381,9 @@ mod tests {
                 half::f16::from_f64(x).to_f64()
             }
         });
-        assert_eq!(found(Stage::DownProj, &r, c)[0], "fp16_overflow");
+        assert_eq!(found(Stage::DOWN_PROJ, &r, c)[0], "fp16_overflow");
         let clamped = r.map(|x| x.clamp(-F16_MAX, F16_MAX));
-        assert_eq!(found(Stage::DownProj, &r, clamped)[0], "fp16_overflow");
+        assert_eq!(found(Stage::DOWN_PROJ, &r, clamped)[0], "fp16_overflow");
         let small = stream(10, 64, 1);
         let c = Array::new(
             small.shape.clone(),
@@ -390,7 +394,7 @@ mod tests {
                 .map(|(i, x)| if i == 70 { f64::NAN } else { *x })
                 .collect(),
         );
-        assert_eq!(found(Stage::DownProj, &small, c), ["nan"]);
+        assert_eq!(found(Stage::DOWN_PROJ, &small, c), ["nan"]);
     }
 
     #[test]
@@ -404,7 +408,7 @@ mod tests {
                 .zip(&keep)
                 .map(|(x, k)| if *k < -1.2816 { 0.0 } else { factor * x })
                 .collect();
-            found(Stage::OProj, &r, Array::new(r.shape.clone(), data))
+            found(Stage::O_PROJ, &r, Array::new(r.shape.clone(), data))
         };
         assert_eq!(with(1.0 / 0.9), ["dropout_active"]);
         assert!(with(1.0).is_empty());
@@ -413,7 +417,7 @@ mod tests {
     #[test]
     fn noise_that_begins_here_is_a_loss_of_precision() {
         let r = stream(10, 64, 1);
-        let found = found(Stage::AttnNorm, &r, noisy(&r, 3e-3, 2));
+        let found = found(Stage::ATTN_NORM, &r, noisy(&r, 3e-3, 2));
         assert_eq!(found, ["precision_loss"]);
     }
 }

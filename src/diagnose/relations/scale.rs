@@ -30,7 +30,7 @@ impl Relation for Scale {
         // an infinity is no factor, and what stands beside it is the smaller part
         let mut pairs = r.data.iter().zip(&*c.data);
         let lost = pairs.any(|(r, c)| r.is_finite() && !c.is_finite());
-        let lost = lost && !case.is(&[Stage::AttnQk, Stage::AttnScores]);
+        let lost = lost && !case.is(&[Stage::ATTN_QK, Stage::ATTN_SCORES]);
         let Some((s, left)) = fit(&r.data, &c.data).filter(|_| !lost) else {
             return Vec::new();
         };
@@ -80,7 +80,7 @@ fn name(case: &Case<'_>, s: f64) -> (&'static Cause, String) {
             "the candidate has the opposite sign".into(),
         );
     }
-    if case.is(&[TokEmbed, EmbedSum, Embed, Input]) && case.key.layer.is_none_or(|l| l == 0) {
+    if case.is(&[TOK_EMBED, EMBED_SUM, EMBED, INPUT]) && case.key.layer.is_none_or(|l| l == 0) {
         let root = g.hidden.map(|h| (h as f64).sqrt());
         return match root {
             _ if (s - 1.0).abs() < 1.0 / 256.0 => (
@@ -109,7 +109,7 @@ fn name(case: &Case<'_>, s: f64) -> (&'static Cause, String) {
             ),
         };
     }
-    if case.is(&[AttnQk, AttnScores]) {
+    if case.is(&[ATTN_QK, ATTN_SCORES]) {
         let root = g.head_dim.map(|d| (d as f64).sqrt());
         let why = match root {
             Some(root) if near(s, root) => ": 1/√head_dim is not applied",
@@ -123,13 +123,13 @@ fn name(case: &Case<'_>, s: f64) -> (&'static Cause, String) {
             format!("the candidate's attention scores are {factor} times the reference's{why}"),
         );
     }
-    if case.is(&[Logits]) {
+    if case.is(&[LOGITS]) {
         return (
             causes::LOGIT_SCALE_MISSING,
             format!("the candidate's logits are {factor} times the reference's"),
         );
     }
-    if near(s, 2.0) && case.is(&[OProj, DownProj, AttnPostNorm, MlpPostNorm]) {
+    if near(s, 2.0) && case.is(&[O_PROJ, DOWN_PROJ, ATTN_POST_NORM, MLP_POST_NORM]) {
         return (
             causes::BRANCH_DOUBLED,
             "the candidate's branch is twice the reference's".into(),
@@ -229,14 +229,14 @@ fn near_one_sided(low: f64, high: f64) -> bool {
 fn is_norm(case: &Case<'_>) -> bool {
     use crate::graph::known::*;
     case.is(&[
-        AttnNorm,
-        QNorm,
-        KNorm,
-        AttnPostNorm,
-        AttnOutNorm,
-        MlpNorm,
-        MlpPostNorm,
-        FinalNorm,
+        ATTN_NORM,
+        Q_NORM,
+        K_NORM,
+        ATTN_POST_NORM,
+        ATTN_OUT_NORM,
+        MLP_NORM,
+        MLP_POST_NORM,
+        FINAL_NORM,
     ])
 }
 
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_missing_root_of_hidden_is_named() {
-        let s = found(Stage::Embed, |_, _, x| x / 8.0);
+        let s = found(Stage::EMBED, |_, _, x| x / 8.0);
         assert_eq!(s[0].cause.id, "embedding_scale_missing");
         assert!(s[0].title.contains("√hidden = 8"), "{}", s[0].title);
         assert!(s[0].after < 1e-6);
@@ -268,23 +268,23 @@ mod tests {
     #[test]
     fn factors_are_named_by_stage() {
         assert_eq!(
-            found(Stage::Embed, |_, _, x| x * 1.002)[0].cause.id,
+            found(Stage::EMBED, |_, _, x| x * 1.002)[0].cause.id,
             "embedding_scale_rounded"
         );
         assert_eq!(
-            found(Stage::Logits, |_, _, x| x * 0.25)[0].cause.id,
+            found(Stage::LOGITS, |_, _, x| x * 0.25)[0].cause.id,
             "logit_scale_missing"
         );
         assert_eq!(
-            found(Stage::OProj, |_, _, x| x * 2.0)[0].cause.id,
+            found(Stage::O_PROJ, |_, _, x| x * 2.0)[0].cause.id,
             "branch_doubled"
         );
         assert_eq!(
-            found(Stage::VProj, |_, _, x| -x)[0].cause.id,
+            found(Stage::V_PROJ, |_, _, x| -x)[0].cause.id,
             "sign_flipped"
         );
         assert_eq!(
-            found(Stage::VProj, |_, _, x| x * 3.0)[0].cause.id,
+            found(Stage::V_PROJ, |_, _, x| x * 3.0)[0].cause.id,
             "scale_factor"
         );
     }
@@ -292,15 +292,15 @@ mod tests {
     #[test]
     fn factors_per_token_and_per_channel_are_found() {
         let row = |t: usize, _: usize, x: f64| x * (1.0 - 1e-3 / (1.0 + t as f64));
-        assert_eq!(found(Stage::AttnNorm, row)[0].cause.id, "norm_eps");
+        assert_eq!(found(Stage::ATTN_NORM, row)[0].cause.id, "norm_eps");
         assert_eq!(
-            found(Stage::OProj, |t, _, x| x * (0.5 + t as f64))[0]
+            found(Stage::O_PROJ, |t, _, x| x * (0.5 + t as f64))[0]
                 .cause
                 .id,
             "row_scale"
         );
         assert_eq!(
-            found(Stage::OProj, |_, j, x| x * (1.0 + (j % 7) as f64))[0]
+            found(Stage::O_PROJ, |_, j, x| x * (1.0 + (j % 7) as f64))[0]
                 .cause
                 .id,
             "channel_scale"
@@ -319,8 +319,8 @@ mod tests {
         let one = data(&|i, x| known(i, if i == 2 { 1.03 * x } else { x }));
         let all = data(&|i, x| known(i, 1.03 * x));
         let test = |c| {
-            let dumps = Dumps::default().with(0, Stage::QRope, data(&known), c);
-            dumps.test(&Scale, 0, Stage::QRope)
+            let dumps = Dumps::default().with(0, Stage::Q_ROPE, data(&known), c);
+            dumps.test(&Scale, 0, Stage::Q_ROPE)
         };
         assert_eq!(test(one), []);
         assert_eq!(test(all)[0].cause.id, "scale_factor");
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn other_faults_are_no_factor() {
-        assert!(found(Stage::OProj, |_, j, x| x + (j % 3) as f64).is_empty());
-        assert!(found(Stage::OProj, |t, _, x| if t == 3 { 0.0 } else { x }).is_empty());
+        assert!(found(Stage::O_PROJ, |_, j, x| x + (j % 3) as f64).is_empty());
+        assert!(found(Stage::O_PROJ, |t, _, x| if t == 3 { 0.0 } else { x }).is_empty());
     }
 }

@@ -37,12 +37,12 @@ impl Relation for Slices {
 
 fn names(case: &Case<'_>, axes: usize) -> &'static [&'static str] {
     match (case.stage(), axes) {
-        (Some(Stage::AttnQk | Stage::AttnScores | Stage::AttnWeights), 4) => {
+        (Some(Stage::ATTN_QK | Stage::ATTN_SCORES | Stage::ATTN_WEIGHTS), 4) => {
             &["batch row", "head", "query", "key"]
         }
         (Some(_), 4) => &["batch row", "token", "head", "channel"],
         (Some(_), 3) => &["batch row", "token", "channel"],
-        (Some(Stage::InputIds | Stage::PositionIds | Stage::AttentionMask), 2) => {
+        (Some(Stage::INPUT_IDS | Stage::POSITION_IDS | Stage::ATTENTION_MASK), 2) => {
             &["batch row", "token"]
         }
         _ => &[],
@@ -111,7 +111,7 @@ fn padding(case: &Case<'_>, r: &Array, c: &Array) -> Option<Suspicion> {
     };
     let mask = Side::BOTH
         .iter()
-        .find_map(|s| case.site(*s).dumped(Stage::AttentionMask))?;
+        .find_map(|s| case.site(*s).dumped(Stage::ATTENTION_MASK))?;
     let (batch, tokens) = (r.shape[0], r.shape[axis]);
     if mask.shape != [batch, tokens] || mask.data.iter().all(|m| *m != 0.0) {
         return None;
@@ -156,7 +156,7 @@ fn padding(case: &Case<'_>, r: &Array, c: &Array) -> Option<Suspicion> {
 
 /// NaN in rows of attention in which every key is masked.
 fn masked_rows(case: &Case<'_>) -> Option<Suspicion> {
-    if !case.is(&[Stage::AttnWeights, Stage::AttnScores]) {
+    if !case.is(&[Stage::ATTN_WEIGHTS, Stage::ATTN_SCORES]) {
         return None;
     }
     let (r, c) = (case.reference, case.candidate);
@@ -166,7 +166,7 @@ fn masked_rows(case: &Case<'_>) -> Option<Suspicion> {
     if nan.is_empty() {
         return None;
     }
-    let scores = Side::BOTH.map(|s| case.site(s).dumped(Stage::AttnScores));
+    let scores = Side::BOTH.map(|s| case.site(s).dumped(Stage::ATTN_SCORES));
     let hidden = |a: &Array, t: usize| {
         a.data.len() == r.data.len() && row(a, t).iter().all(|x| *x < FILLING || x.is_nan())
     };
@@ -217,8 +217,8 @@ mod tests {
     fn the_part_that_differs_is_named() {
         let r = array(1);
         let title = |at: &dyn Fn(usize) -> bool| {
-            let dumps = Dumps::default().with(0, Stage::OProj, r.clone(), changed(&r, at));
-            let found = dumps.test(&Slices, 0, Stage::OProj);
+            let dumps = Dumps::default().with(0, Stage::O_PROJ, r.clone(), changed(&r, at));
+            let found = dumps.test(&Slices, 0, Stage::O_PROJ);
             found.first().map(|s| s.title.clone()).unwrap_or_default()
         };
         assert_eq!(title(&|p| p / 64 % 10 == 3), "only token 3 of 10 differs");
@@ -234,13 +234,13 @@ mod tests {
             vec![2, 10],
             (0..20).map(|i| if i >= 17 { 0.0 } else { 1.0 }).collect(),
         );
-        let dumps = Dumps::default().same(0, Stage::AttentionMask, &mask).with(
+        let dumps = Dumps::default().same(0, Stage::ATTENTION_MASK, &mask).with(
             0,
-            Stage::OProj,
+            Stage::O_PROJ,
             r.clone(),
             changed(&r, |p| p / 64 >= 17),
         );
-        assert_eq!(dumps.causes(&Slices, 0, Stage::OProj), ["pad_rows_differ"]);
+        assert_eq!(dumps.causes(&Slices, 0, Stage::O_PROJ), ["pad_rows_differ"]);
     }
 
     #[test]
@@ -261,14 +261,14 @@ mod tests {
                 .map(|(p, x)| if p / 4 == 2 { f64::NAN } else { *x })
                 .collect(),
         );
-        let dumps = Dumps::default().same(0, Stage::AttnScores, &scores).with(
+        let dumps = Dumps::default().same(0, Stage::ATTN_SCORES, &scores).with(
             0,
-            Stage::AttnWeights,
+            Stage::ATTN_WEIGHTS,
             weights,
             c,
         );
         assert_eq!(
-            dumps.causes(&Slices, 0, Stage::AttnWeights)[0],
+            dumps.causes(&Slices, 0, Stage::ATTN_WEIGHTS)[0],
             "nan_fully_masked_row"
         );
     }

@@ -83,21 +83,21 @@ mod tests {
                 .collect();
             Array::new(y.shape, data)
         };
-        let dumps = Dumps::default().same(0, Stage::AttnNorm, &x).with(
+        let dumps = Dumps::default().same(0, Stage::ATTN_NORM, &x).with(
             0,
-            Stage::QProj,
+            Stage::Q_PROJ,
             y(&w),
             y(&flipped(&w, 32)),
         );
-        let s = dumps.test(&Transpose, 0, Stage::QProj);
+        let s = dumps.test(&Transpose, 0, Stage::Q_PROJ);
         assert_eq!(s[0].cause.id, "weight_transposed");
         assert!(s[0].before > 1.0 && s[0].after < 1e-6, "{s:?}");
-        let other = Dumps::default().same(0, Stage::AttnNorm, &x).with(
+        let other = Dumps::default().same(0, Stage::ATTN_NORM, &x).with(
             0,
-            Stage::QProj,
+            Stage::Q_PROJ,
             y(&w),
             y(&normal(32 * 32, 9)),
         );
-        assert!(other.test(&Transpose, 0, Stage::QProj).is_empty());
+        assert!(other.test(&Transpose, 0, Stage::Q_PROJ).is_empty());
     }
 }

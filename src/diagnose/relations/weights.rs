@@ -49,7 +49,7 @@ struct Unrelated {
 }
 
 fn unrelated(case: &Case<'_>) -> Option<Unrelated> {
-    if case.is(&[InputIds, PositionIds, AttentionMask]) {
+    if case.is(&[INPUT_IDS, POSITION_IDS, ATTENTION_MASK]) {
         return None;
     }
     let (r, c) = case.visible();
@@ -94,12 +94,12 @@ fn wrong_weight(case: &Case<'_>, facts: &Unrelated) -> Option<Suspicion> {
         Some((xr, xc)) if xr.data.len() == xc.data.len() => xc.distance(xr),
         Some(_) => return None,
         // another activation of the same gate and up would leave a correlation
-        None if stage == DownProj => [GateProj, UpProj]
+        None if stage == DOWN_PROJ => [GATE_PROJ, UP_PROJ]
             .iter()
             .filter_map(|s| case.scene.find(&case.site(Side::Reference).key(*s)))
             .map(|i| case.scene.errors.get(i).copied().flatten())
             .try_fold(0.0, |largest: f64, e| Some(largest.max(e?)))
-            .filter(|_| case.site(Side::Reference).dumped(UpProj).is_some())?,
+            .filter(|_| case.site(Side::Reference).dumped(UP_PROJ).is_some())?,
         None => return None,
     };
     if entered > 0.1 {
@@ -231,13 +231,13 @@ fn too_coarse(case: &Case<'_>) -> Option<Suspicion> {
     let stage = case.stage()?;
     let noise = noise_up_to(case, COARSEST)?;
     let family: &[Stage] = match stage {
-        QProj | KProj | VProj => &[QProj, KProj, VProj],
-        GateProj | UpProj => &[GateProj, UpProj],
-        QkvProj | OProj | DownProj | Logits | TokEmbed => &[],
+        Q_PROJ | K_PROJ | V_PROJ => &[Q_PROJ, K_PROJ, V_PROJ],
+        GATE_PROJ | UP_PROJ => &[GATE_PROJ, UP_PROJ],
+        QKV_PROJ | O_PROJ | DOWN_PROJ | LOGITS | TOK_EMBED => &[],
         _ => return None,
     };
     // what was not dumped between may be at fault as well: its error keeps some of the values, that of a weight keeps none
-    let unseen = case.is(&[OProj, DownProj]) && case.projection_inputs().is_none();
+    let unseen = case.is(&[O_PROJ, DOWN_PROJ]) && case.projection_inputs().is_none();
     if unseen && noise.bias.abs() > UNRELATED {
         return None;
     }
@@ -268,7 +268,7 @@ fn too_coarse(case: &Case<'_>) -> Option<Suspicion> {
     }
     if siblings.is_empty() {
         // the projections before it in the layer
-        let block = [QProj, KProj, VProj, GateProj, UpProj];
+        let block = [Q_PROJ, K_PROJ, V_PROJ, GATE_PROJ, UP_PROJ];
         let before = block.iter().filter(|s| **s < stage);
         siblings = before
             .filter_map(|s| Some((s.to_string(), error(&site.key(*s))?)))
@@ -316,9 +316,9 @@ mod tests {
         let x = stream(10, 64, 1);
         let y = |seed| project(&x, &normal(64 * 64, seed), 64);
         let dumps = Dumps::default()
-            .same(0, AttnNorm, &x)
-            .with(0, VProj, y(2), y(3));
-        let found = dumps.test(&Weights, 0, VProj);
+            .same(0, ATTN_NORM, &x)
+            .with(0, V_PROJ, y(2), y(3));
+        let found = dumps.test(&Weights, 0, V_PROJ);
         assert_eq!(found[0].cause.id, "wrong_layer_weight");
         assert!((found[0].after - 0.25 * found[0].before).abs() < 1e-5);
     }
@@ -328,11 +328,11 @@ mod tests {
         let (x, x2) = (stream(80, 24, 1), stream(80, 24, 2));
         let (w, w2) = (normal(24 * 24, 3), normal(24 * 24, 4));
         let dumps = Dumps::default()
-            .same(0, AttnNorm, &x2)
-            .same(0, VProj, &project(&x2, &w2, 24))
-            .same(1, AttnNorm, &x)
-            .with(1, VProj, project(&x, &w, 24), project(&x, &w2, 24));
-        let found = dumps.test(&Weights, 1, VProj);
+            .same(0, ATTN_NORM, &x2)
+            .same(0, V_PROJ, &project(&x2, &w2, 24))
+            .same(1, ATTN_NORM, &x)
+            .with(1, V_PROJ, project(&x, &w, 24), project(&x, &w2, 24));
+        let found = dumps.test(&Weights, 1, V_PROJ);
         assert!(found[0].title.contains("layer 0"), "{found:?}");
         assert!(found[0].after < 1e-4, "{found:?}");
     }
@@ -345,15 +345,15 @@ mod tests {
         let (y, k) = (project(&x, &w, 64), project(&x, &normal(64 * 64, 5), 64));
         let dumps = |level| {
             Dumps::default()
-                .same(0, AttnNorm, &x)
-                .with(0, VProj, y.clone(), project(&x, &coarse, 64))
-                .with(0, KProj, k.clone(), noisy(&k, level, 8))
+                .same(0, ATTN_NORM, &x)
+                .with(0, V_PROJ, y.clone(), project(&x, &coarse, 64))
+                .with(0, K_PROJ, k.clone(), noisy(&k, level, 8))
         };
         assert_eq!(
-            dumps(1e-6).causes(&Weights, 0, VProj),
+            dumps(1e-6).causes(&Weights, 0, V_PROJ),
             ["weight_quantisation_error"]
         );
-        assert!(dumps(5e-2).causes(&Weights, 0, VProj).is_empty());
+        assert!(dumps(5e-2).causes(&Weights, 0, V_PROJ).is_empty());
     }
 
     #[test]
@@ -369,10 +369,10 @@ mod tests {
         let mid = gate.zip(&up, |g, u| gelu(g) * u).unwrap();
         let causes = |candidate: Array| {
             let dumps = Dumps::default()
-                .same(0, GateProj, &gate)
-                .same(0, UpProj, &up)
-                .with(0, DownProj, right.clone(), candidate);
-            dumps.causes(&Weights, 0, DownProj)
+                .same(0, GATE_PROJ, &gate)
+                .same(0, UP_PROJ, &up)
+                .with(0, DOWN_PROJ, right.clone(), candidate);
+            dumps.causes(&Weights, 0, DOWN_PROJ)
         };
         let relu = down(|g| g.max(0.0));
         assert!(causes(relu).is_empty());
@@ -384,9 +384,9 @@ mod tests {
 
     #[test]
     fn unrelated_values_elsewhere_are_the_last_resort() {
-        let dumps = Dumps::default().with(0, AttnCtx, stream(10, 64, 1), stream(10, 64, 2));
+        let dumps = Dumps::default().with(0, ATTN_CTX, stream(10, 64, 1), stream(10, 64, 2));
         assert_eq!(
-            dumps.causes(&Weights, 0, AttnCtx),
+            dumps.causes(&Weights, 0, ATTN_CTX),
             ["same_magnitude_unrelated"]
         );
     }

@@ -88,7 +88,7 @@ impl Blocks {
 fn tile_tail(case: &Case<'_>) -> Option<Suspicion> {
     let (r, c) = case.visible();
     let names: &[&str] = match (case.stage()?, r.shape.len()) {
-        (Stage::AttnQk | Stage::AttnScores | Stage::AttnWeights, 4) => {
+        (Stage::ATTN_QK | Stage::ATTN_SCORES | Stage::ATTN_WEIGHTS, 4) => {
             &["batch row", "head", "query", "key"]
         }
         (_, 4) => &["batch row", "token", "head", "channel"],
@@ -185,11 +185,11 @@ mod tests {
         Dumps::default()
             .with(
                 0,
-                Stage::OProj,
+                Stage::O_PROJ,
                 r.clone(),
                 Array::new(r.shape.clone(), data),
             )
-            .causes(&Zeros, 0, Stage::OProj)
+            .causes(&Zeros, 0, Stage::O_PROJ)
     }
 
     #[test]

@@ -24,10 +24,10 @@ impl Law for KvCache {
 
     fn outputs(&self) -> &'static [Stage] {
         &[
-            Stage::AttnQk,
-            Stage::AttnScores,
-            Stage::AttnWeights,
-            Stage::AttnCtx,
+            Stage::ATTN_QK,
+            Stage::ATTN_SCORES,
+            Stage::ATTN_WEIGHTS,
+            Stage::ATTN_CTX,
         ]
     }
 
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_stale_cache_is_found_in_every_tap() {
-        let no_scores = [Stage::AttnScores, Stage::AttnWeights];
+        let no_scores = [Stage::ATTN_SCORES, Stage::ATTN_WEIGHTS];
         for held in [
             Held::NewUnwritten,
             Held::TooEarly,
@@ -285,8 +285,8 @@ mod tests {
                 ..Toy::default()
             };
             for (output, missing) in [
-                (Stage::AttnScores, &[][..]),
-                (Stage::AttnCtx, &no_scores[..]),
+                (Stage::ATTN_SCORES, &[][..]),
+                (Stage::ATTN_CTX, &no_scores[..]),
             ] {
                 let found = diagnose(&bad, output, missing);
                 assert_eq!(found.len(), 1, "{held:?} {output}");
@@ -303,7 +303,7 @@ mod tests {
             new_offset: Some((FIRST, 1)),
             ..Toy::default()
         };
-        let found = diagnose(&bad, Stage::AttnScores, &[Stage::QRope, Stage::KRope]);
+        let found = diagnose(&bad, Stage::ATTN_SCORES, &[Stage::Q_ROPE, Stage::K_ROPE]);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].cause.id, "kv_cache_position");
         assert!(found[0].title.contains("position 9 in place of 8"));
@@ -319,8 +319,8 @@ mod tests {
             bits: 20,
             ..Toy::default()
         };
-        assert_eq!(diagnose(&Toy::default(), Stage::AttnScores, &[]), []);
-        assert_eq!(diagnose(&scale, Stage::AttnScores, &[]), []);
-        assert_eq!(diagnose(&noisy, Stage::AttnCtx, &[]), []);
+        assert_eq!(diagnose(&Toy::default(), Stage::ATTN_SCORES, &[]), []);
+        assert_eq!(diagnose(&scale, Stage::ATTN_SCORES, &[]), []);
+        assert_eq!(diagnose(&noisy, Stage::ATTN_CTX, &[]), []);
     }
 }

@@ -75,15 +75,19 @@ pub(super) fn suspicions(
 
 fn subject(output: Stage) -> &'static str {
     match output {
-        Stage::AttnCtx => "context",
-        Stage::AttnWeights => "attention weights",
+        Stage::ATTN_CTX => "context",
+        Stage::ATTN_WEIGHTS => "attention weights",
         _ => "attention scores",
     }
 }
 
 /// The fit of one side in words.
 pub(super) fn described(f: &Found, output: Stage) -> String {
-    with_mask(f, output, f.task.seen.is_some() || output == Stage::AttnCtx)
+    with_mask(
+        f,
+        output,
+        f.task.seen.is_some() || output == Stage::ATTN_CTX,
+    )
 }
 
 fn with_mask(f: &Found, output: Stage, mask: bool) -> String {
@@ -102,18 +106,18 @@ fn with_mask(f: &Found, output: Stage, mask: bool) -> String {
         Softmax::Undivided => format!("exp({scores})"),
     };
     let mut text = match output {
-        Stage::AttnCtx => {
+        Stage::ATTN_CTX => {
             let v = if s.values == Values::K { "K" } else { "V" };
             format!("{weights} · {v}")
         }
-        Stage::AttnWeights => weights,
+        Stage::ATTN_WEIGHTS => weights,
         _ => scores,
     };
     if mask && f.from != From::Weights {
         text += &format!(", {}", s.mask.text());
     }
     let grouped = f.task.kv_heads < f.task.heads;
-    if grouped && (output == Stage::AttnCtx || matches!(f.from, From::Rotated | From::Raw)) {
+    if grouped && (output == Stage::ATTN_CTX || matches!(f.from, From::Rotated | From::Raw)) {
         text += &format!(", {}", s.mapping(f.task.kv_heads));
     }
     text += match s.merge {

@@ -225,8 +225,10 @@ mod tests {
         let taps = toy.run();
         let of = |stage| &taps.iter().find(|(s, _)| *s == stage).unwrap().1;
         [
-            Sight::of_scores(of(Stage::AttnScores), 0).unwrap().mask(),
-            Sight::of_weights(of(Stage::AttnWeights), 0).unwrap().mask(),
+            Sight::of_scores(of(Stage::ATTN_SCORES), 0).unwrap().mask(),
+            Sight::of_weights(of(Stage::ATTN_WEIGHTS), 0)
+                .unwrap()
+                .mask(),
         ]
     }
 

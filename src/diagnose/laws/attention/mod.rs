@@ -44,16 +44,19 @@ impl From {
 
     /// For an output, the nearest inputs first.
     fn choices(output: Stage) -> &'static [From] {
-        const SCORES: [From; 2] = [From::Scores(Stage::AttnScores), From::Scores(Stage::AttnQk)];
+        const SCORES: [From; 2] = [
+            From::Scores(Stage::ATTN_SCORES),
+            From::Scores(Stage::ATTN_QK),
+        ];
         match output {
-            Stage::AttnCtx => &[
+            Stage::ATTN_CTX => &[
                 From::Weights,
                 SCORES[0],
                 SCORES[1],
                 From::Rotated,
                 From::Raw,
             ],
-            Stage::AttnWeights => &[SCORES[0], SCORES[1], From::Rotated, From::Raw],
+            Stage::ATTN_WEIGHTS => &[SCORES[0], SCORES[1], From::Rotated, From::Raw],
             _ => &[From::Rotated, From::Raw],
         }
     }
@@ -87,7 +90,7 @@ fn tasks(site: &Site<'_>, other: &Site<'_>, output: Stage, from: From) -> Vec<Ta
         return Vec::new();
     };
     let unknown = site.geometry().head_dim.is_none() && task.heads == 1;
-    if !unknown || output != Stage::AttnCtx || !matches!(task.source, Source::Heads { .. }) {
+    if !unknown || output != Stage::ATTN_CTX || !matches!(task.source, Source::Heads { .. }) {
         return vec![task];
     }
     HEADS.iter().filter_map(|&d| split(&task, d)).collect()
@@ -130,7 +133,7 @@ fn split(task: &Task, d: usize) -> Option<Task> {
 
 /// The rotation between raw Q, K and what follows, where only that explains it.
 pub(super) fn rotation(site: &Site<'_>) -> Option<Rotation> {
-    let outputs = [Stage::AttnScores, Stage::AttnWeights, Stage::AttnCtx];
+    let outputs = [Stage::ATTN_SCORES, Stage::ATTN_WEIGHTS, Stage::ATTN_CTX];
     outputs.iter().find_map(|&output| {
         let task = task(site, site, output, From::Raw)?;
         search::fit(&task, None, 3e-6)?.setting.rotation
@@ -146,19 +149,19 @@ pub struct Step {
 /// Scores from q_rope and k_rope (or q_proj and k_proj): scale, soft cap, mask, key/value head of each query head.
 pub const SCORES: Step = Step {
     id: "attention_scores",
-    outputs: &[Stage::AttnQk, Stage::AttnScores],
+    outputs: &[Stage::ATTN_QK, Stage::ATTN_SCORES],
 };
 
 /// Weights from the scores, or from Q and K: axis and division of the softmax, scale, mask.
 pub const SOFTMAX: Step = Step {
     id: "softmax",
-    outputs: &[Stage::AttnWeights],
+    outputs: &[Stage::ATTN_WEIGHTS],
 };
 
 /// Context from weights and V: value head of each query head, order of merging, and all that lies before when less was dumped.
 pub const CONTEXT: Step = Step {
     id: "attention_context",
-    outputs: &[Stage::AttnCtx],
+    outputs: &[Stage::ATTN_CTX],
 };
 
 impl Law for Step {
@@ -179,7 +182,7 @@ impl Law for Step {
             parameters.push(("scale", s.scale.into()));
             parameters.push(("softcap", s.cap.into()));
         }
-        if output != Stage::AttnScores && output != Stage::AttnQk || found.task.seen.is_some() {
+        if output != Stage::ATTN_SCORES && output != Stage::ATTN_QK || found.task.seen.is_some() {
             parameters.push(("mask", s.mask.text().into()));
         }
         parameters.push(("kv_of_head", s.kv_of.clone().into()));
@@ -233,7 +236,7 @@ pub(super) struct Replay {
 pub(super) fn replay_of(both: &Both<'_>) -> Option<Replay> {
     let (reference, candidate, output, noise) = both.parts();
     let open = |from: &From| match from {
-        From::Weights | From::Scores(_) => output == Stage::AttnCtx,
+        From::Weights | From::Scores(_) => output == Stage::ATTN_CTX,
         // rotated heads have laws of their own
         From::Rotated => false,
         From::Raw => true,
@@ -274,25 +277,27 @@ impl Replay {
 /// The replay of `output` from `from`, on `site`; Q and K that it lacks are borrowed from `other` for [`From::Raw`].
 fn task(site: &Site<'_>, other: &Site<'_>, output: Stage, from: From) -> Option<Task> {
     let (source, raw) = match from {
-        From::Weights => (Source::Weights(site.dumped(Stage::AttnWeights)?), false),
+        From::Weights => (Source::Weights(site.dumped(Stage::ATTN_WEIGHTS)?), false),
         From::Scores(stage) => (Source::Scores(site.dumped(stage)?), false),
         From::Rotated => {
-            let q = rope::rotated(site, Stage::QRope)?;
-            let k = with_past(site, Stage::KRope)?;
+            let q = rope::rotated(site, Stage::Q_ROPE)?;
+            let k = with_past(site, Stage::K_ROPE)?;
             (Source::Heads { q, k }, false)
         }
         From::Raw => {
-            let q = site.tap(Stage::QNorm).or_else(|| other.tap(Stage::QNorm))?;
-            let k = with_past(site, Stage::KNorm).or_else(|| with_past(other, Stage::KNorm))?;
+            let q = site
+                .tap(Stage::Q_NORM)
+                .or_else(|| other.tap(Stage::Q_NORM))?;
+            let k = with_past(site, Stage::K_NORM).or_else(|| with_past(other, Stage::K_NORM))?;
             (Source::Heads { q, k }, true)
         }
     };
     let target = match output {
-        Stage::AttnCtx => Target::Context {
-            context: site.dumped(Stage::AttnCtx)?,
-            v: with_past(site, Stage::VProj)?,
+        Stage::ATTN_CTX => Target::Context {
+            context: site.dumped(Stage::ATTN_CTX)?,
+            v: with_past(site, Stage::V_PROJ)?,
         },
-        Stage::AttnWeights => Target::Weights(site.dumped(output)?),
+        Stage::ATTN_WEIGHTS => Target::Weights(site.dumped(output)?),
         _ => Target::Scores(site.dumped(output)?),
     };
     assembled(site, source, target, raw)
@@ -350,7 +355,7 @@ fn assembled(site: &Site<'_>, source: Source, target: Target, raw: bool) -> Opti
         Target::Weights(a) => Sight::of_weights(a, first).map(|s| s.mask()),
         Target::Context { .. } => None,
     };
-    let padding = site.dumped(Stage::AttentionMask).and_then(|m| {
+    let padding = site.dumped(Stage::ATTENTION_MASK).and_then(|m| {
         let rows = m.shape.first() == Some(&batch) && m.width() == keys;
         rows.then(|| {
             m.rows()
@@ -378,7 +383,7 @@ fn assembled(site: &Site<'_>, source: Source, target: Target, raw: bool) -> Opti
 /// Keys or values of all steps up to this one, `[batch, token, head, channel]`.
 fn with_past(site: &Site<'_>, stage: Stage) -> Option<Array> {
     let at = |site: &Site<'_>| match stage {
-        Stage::KRope => rope::rotated(site, stage),
+        Stage::K_ROPE => rope::rotated(site, stage),
         _ => site.tap(stage),
     };
     let now = at(site)?;

@@ -16,16 +16,16 @@ pub struct PaddedRows;
 /// For each batch row, which tokens are padding on one side: from the attention mask, else from the keys that no query of the
 /// layer (or of the first layer) sees.
 pub fn padding(site: &Site<'_>) -> Option<Vec<Vec<bool>>> {
-    if let Some(mask) = site.dumped(Stage::AttentionMask)
+    if let Some(mask) = site.dumped(Stage::ATTENTION_MASK)
         && mask.shape.len() == 2
     {
         let hidden = |row: &[f64]| row.iter().map(|x| *x == 0.0).collect();
         return Some(mask.rows().map(hidden).collect());
     }
     [*site, site.in_layer(0)].iter().find_map(|site| {
-        let sight = match site.dumped(Stage::AttnScores) {
+        let sight = match site.dumped(Stage::ATTN_SCORES) {
             Some(scores) => Sight::of_scores(&scores, 0),
-            None => Sight::of_weights(&site.dumped(Stage::AttnWeights)?, 0),
+            None => Sight::of_weights(&site.dumped(Stage::ATTN_WEIGHTS)?, 0),
         }?;
         let tokens = sight.queries;
         let mask = sight.mask();
@@ -42,24 +42,24 @@ impl Law for PaddedRows {
     fn outputs(&self) -> &'static [Stage] {
         use crate::graph::known::*;
         &[
-            AttnQk,
-            AttnWeights,
-            AttnCtx,
-            OProj,
-            AttnPostNorm,
-            AttnResidual,
-            AttnOutNorm,
-            MlpNorm,
-            GateProj,
-            UpProj,
-            Act,
-            MlpMid,
-            DownProj,
-            MlpPostNorm,
-            MlpResidual,
-            Output,
-            FinalNorm,
-            Logits,
+            ATTN_QK,
+            ATTN_WEIGHTS,
+            ATTN_CTX,
+            O_PROJ,
+            ATTN_POST_NORM,
+            ATTN_RESIDUAL,
+            ATTN_OUT_NORM,
+            MLP_NORM,
+            GATE_PROJ,
+            UP_PROJ,
+            ACT,
+            MLP_MID,
+            DOWN_PROJ,
+            MLP_POST_NORM,
+            MLP_RESIDUAL,
+            OUTPUT,
+            FINAL_NORM,
+            LOGITS,
         ]
     }
 
@@ -82,7 +82,7 @@ impl Law for PaddedRows {
             };
             // a product with a padded key is masked later
             let key = at % r.width();
-            idle(t) || output == Stage::AttnQk && idle(key)
+            idle(t) || output == Stage::ATTN_QK && idle(key)
         };
         if !(0..r.data.len()).any(is_idle) {
             return None;
@@ -146,7 +146,7 @@ type TokenOf = Box<dyn Fn(usize) -> (usize, usize)>;
 fn token_of(output: Stage, a: &Array) -> Option<TokenOf> {
     let shape = a.shape.clone();
     match (output, shape.len()) {
-        (Stage::AttnQk | Stage::AttnWeights, 4) => {
+        (Stage::ATTN_QK | Stage::ATTN_WEIGHTS, 4) => {
             let (h, q, k) = (shape[1], shape[2], shape[3]);
             Some(Box::new(move |at| (at / (h * q * k), at / k % q)))
         }
@@ -162,13 +162,13 @@ fn token_of(output: Stage, a: &Array) -> Option<TokenOf> {
 /// Tokens whose rows mean nothing: padding, and queries that see no key on the reference's side.
 fn idle(reference: &Site<'_>, output: Stage, a: &Array) -> Option<Vec<Vec<bool>>> {
     let tokens = match output {
-        Stage::AttnQk | Stage::AttnWeights => *a.shape.get(2)?,
+        Stage::ATTN_QK | Stage::ATTN_WEIGHTS => *a.shape.get(2)?,
         _ => *a.shape.get(1)?,
     };
     let mut idle = padding(reference)
         .or_else(|| padding(&reference.on(Side::Candidate)))
         .filter(|rows| rows.iter().all(|r| r.len() == tokens));
-    let scores = reference.dumped(Stage::AttnScores);
+    let scores = reference.dumped(Stage::ATTN_SCORES);
     let sight = scores.and_then(|s| Sight::of_scores(&s, 0));
     if let Some(sight) = sight.filter(|s| s.queries == tokens) {
         let rows = idle.get_or_insert_with(|| vec![vec![false; tokens]; sight.batch]);
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn nan_in_fully_masked_rows_is_told_from_other_nan() {
         let (finite, infinite) = (padded(-1e9), padded(f64::NEG_INFINITY));
-        for output in [Stage::AttnWeights, Stage::AttnCtx] {
+        for output in [Stage::ATTN_WEIGHTS, Stage::ATTN_CTX] {
             let found = diagnose(&PaddedRows, &finite, &infinite, output);
             assert_eq!(found.len(), 1);
             assert_eq!(found[0].cause.id, "nan_fully_masked_row");
@@ -219,7 +219,7 @@ mod tests {
             ..infinite
         };
         assert_eq!(
-            diagnose(&PaddedRows, &finite, &moved, Stage::AttnWeights),
+            diagnose(&PaddedRows, &finite, &moved, Stage::ATTN_WEIGHTS),
             []
         );
     }
@@ -234,7 +234,7 @@ mod tests {
                 pad_rows: 3.0,
                 ..padded(-1e9)
             },
-            Stage::AttnCtx,
+            Stage::ATTN_CTX,
         );
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].cause.id, "pad_rows_differ");
@@ -246,14 +246,14 @@ mod tests {
             offset: vec![0, -4],
             ..padded(-1e9)
         };
-        let found = diagnose(&Rope, &padded(-1e9), &shifted, Stage::QRope);
+        let found = diagnose(&Rope, &padded(-1e9), &shifted, Stage::Q_ROPE);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].cause.id, "pad_rows_differ");
         let wrong = Toy {
             offset: vec![0, -3],
             ..padded(-1e9)
         };
-        let found = diagnose(&Rope, &padded(-1e9), &wrong, Stage::QRope);
+        let found = diagnose(&Rope, &padded(-1e9), &wrong, Stage::Q_ROPE);
         assert_eq!(found[0].cause.id, "rope_position_offset");
     }
 }

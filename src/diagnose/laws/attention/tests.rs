@@ -34,13 +34,13 @@ fn causes(output: Stage, missing: &[Stage], candidate: &Toy) -> Vec<&'static str
 }
 
 const NONE: &[Stage] = &[];
-const NO_ROPE: &[Stage] = &[Stage::QRope, Stage::KRope];
-const NO_SCORES: &[Stage] = &[Stage::AttnScores, Stage::AttnWeights];
+const NO_ROPE: &[Stage] = &[Stage::Q_ROPE, Stage::K_ROPE];
+const NO_SCORES: &[Stage] = &[Stage::ATTN_SCORES, Stage::ATTN_WEIGHTS];
 const ONLY_QKV: &[Stage] = &[
-    Stage::QRope,
-    Stage::KRope,
-    Stage::AttnScores,
-    Stage::AttnWeights,
+    Stage::Q_ROPE,
+    Stage::K_ROPE,
+    Stage::ATTN_SCORES,
+    Stage::ATTN_WEIGHTS,
 ];
 
 fn faults_of_scores() -> Vec<(&'static str, Toy)> {
@@ -108,9 +108,9 @@ fn faults_of_scores() -> Vec<(&'static str, Toy)> {
 #[test]
 fn faults_of_the_scores_are_found_in_them() {
     for (cause, bad) in faults_of_scores() {
-        assert_eq!(causes(Stage::AttnScores, NONE, &bad), [cause], "{bad:?}");
+        assert_eq!(causes(Stage::ATTN_SCORES, NONE, &bad), [cause], "{bad:?}");
         assert_eq!(
-            causes(Stage::AttnScores, NO_ROPE, &bad),
+            causes(Stage::ATTN_SCORES, NO_ROPE, &bad),
             [cause],
             "from raw Q and K {bad:?}"
         );
@@ -120,14 +120,14 @@ fn faults_of_the_scores_are_found_in_them() {
 #[test]
 fn the_same_faults_are_found_in_the_context_when_nothing_lies_between() {
     for (cause, bad) in faults_of_scores() {
-        assert_eq!(causes(Stage::AttnCtx, NO_SCORES, &bad), [cause], "{bad:?}");
+        assert_eq!(causes(Stage::ATTN_CTX, NO_SCORES, &bad), [cause], "{bad:?}");
     }
 }
 
 #[test]
 fn and_from_q_k_v_before_rope() {
     for (cause, bad) in faults_of_scores() {
-        assert_eq!(causes(Stage::AttnCtx, ONLY_QKV, &bad), [cause], "{bad:?}");
+        assert_eq!(causes(Stage::ATTN_CTX, ONLY_QKV, &bad), [cause], "{bad:?}");
     }
 }
 
@@ -140,15 +140,18 @@ fn a_wrong_base_shows_in_weights_and_context() {
         },
         ..Toy::default()
     };
-    let no_scores = [Stage::QRope, Stage::KRope, Stage::AttnScores];
-    assert_eq!(causes(Stage::AttnWeights, &no_scores, &bad), ["rope_theta"]);
-    assert_eq!(causes(Stage::AttnCtx, ONLY_QKV, &bad), ["rope_theta"]);
+    let no_scores = [Stage::Q_ROPE, Stage::K_ROPE, Stage::ATTN_SCORES];
+    assert_eq!(
+        causes(Stage::ATTN_WEIGHTS, &no_scores, &bad),
+        ["rope_theta"]
+    );
+    assert_eq!(causes(Stage::ATTN_CTX, ONLY_QKV, &bad), ["rope_theta"]);
     let pairing = Toy {
         pairing: Pairing::Adjacent,
         ..Toy::default()
     };
     assert_eq!(
-        causes(Stage::AttnScores, NO_ROPE, &pairing),
+        causes(Stage::ATTN_SCORES, NO_ROPE, &pairing),
         ["rope_interleaved"]
     );
 }
@@ -164,9 +167,9 @@ fn faults_of_the_softmax_are_found() {
         normalised: false,
         ..good
     };
-    assert_eq!(causes(Stage::AttnWeights, NONE, &axis), ["softmax_axis"]);
+    assert_eq!(causes(Stage::ATTN_WEIGHTS, NONE, &axis), ["softmax_axis"]);
     assert_eq!(
-        causes(Stage::AttnWeights, NONE, &undivided),
+        causes(Stage::ATTN_WEIGHTS, NONE, &undivided),
         ["softmax_not_normalised"]
     );
 }
@@ -184,19 +187,19 @@ fn faults_of_the_context_are_found() {
         ..good.clone()
     };
     assert_eq!(
-        causes(Stage::AttnCtx, NONE, &unmerged),
+        causes(Stage::ATTN_CTX, NONE, &unmerged),
         ["head_merge_order"]
     );
     let tiled = Toy {
         tiled: true,
         ..good
     };
-    assert_eq!(causes(Stage::AttnCtx, NONE, &tiled), ["gqa_head_mapping"]);
+    assert_eq!(causes(Stage::ATTN_CTX, NONE, &tiled), ["gqa_head_mapping"]);
     let plain = Toy {
         rope: false,
         ..Toy::default()
     };
-    let found = diagnose_at(Stage::AttnCtx, NONE, &plain, &swapped, 2e-6);
+    let found = diagnose_at(Stage::ATTN_CTX, NONE, &plain, &swapped, 2e-6);
     assert_eq!(found[0].cause.id, "kv_swapped");
 }
 
@@ -209,7 +212,7 @@ fn healthy_noise_is_silent_at_every_stage() {
             fill: -1e9,
             ..Toy::default()
         };
-        for output in [Stage::AttnScores, Stage::AttnWeights, Stage::AttnCtx] {
+        for output in [Stage::ATTN_SCORES, Stage::ATTN_WEIGHTS, Stage::ATTN_CTX] {
             for missing in [NONE, NO_ROPE, NO_SCORES, ONLY_QKV] {
                 let found = diagnose_at(output, missing, &Toy::default(), &candidate, noise);
                 assert_eq!(found, [], "{output} {missing:?} {bits} bits");
@@ -223,18 +226,18 @@ fn the_fit_of_one_side_is_put_into_words() {
     let taps = Toy::default().run();
     let pairs = pairs(None, &taps, &taps);
     scene(&pairs, |scene| {
-        let site = scene.site(Side::Reference, &key(None, Stage::AttnCtx));
+        let site = scene.site(Side::Reference, &key(None, Stage::ATTN_CTX));
         let text = |law: &dyn Law, stage| law.fit(&site, stage).unwrap().text;
         assert_eq!(
-            text(&SCORES, Stage::AttnScores),
+            text(&SCORES, Stage::ATTN_SCORES),
             "Q·Kᵀ × 0.25, causal, key/value heads repeated"
         );
         assert_eq!(
-            text(&SOFTMAX, Stage::AttnWeights),
+            text(&SOFTMAX, Stage::ATTN_WEIGHTS),
             "softmax(attn_scores), causal"
         );
         assert_eq!(
-            text(&CONTEXT, Stage::AttnCtx),
+            text(&CONTEXT, Stage::ATTN_CTX),
             "weights · V, key/value heads repeated"
         );
     });
@@ -247,7 +250,7 @@ fn re_ordered_channels_with_their_own_pairs_are_no_fault_of_rope() {
         pairing: Pairing::Adjacent,
         ..Toy::default()
     };
-    for (output, missing) in [(Stage::AttnScores, NO_ROPE), (Stage::AttnCtx, ONLY_QKV)] {
+    for (output, missing) in [(Stage::ATTN_SCORES, NO_ROPE), (Stage::ATTN_CTX, ONLY_QKV)] {
         assert_eq!(causes(output, missing, &ggml), [] as [&str; 0]);
         let wrong = Toy {
             series: Series {

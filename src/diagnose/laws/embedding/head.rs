@@ -17,11 +17,11 @@ const FEWEST: usize = 5;
 
 impl Head {
     pub fn new(site: &Site<'_>) -> Option<Head> {
-        let (norm, logits) = (site.dumped(Stage::FinalNorm)?, site.dumped(Stage::Logits)?);
+        let (norm, logits) = (site.dumped(Stage::FINAL_NORM)?, site.dumped(Stage::LOGITS)?);
         let tokens = |stage| site.scene.rows(site.side, &site.key(stage));
         // of a large vocabulary only the first rows are looked at
         let (norms, rows) = (norm.rows().len(), logits.rows().len());
-        (tokens(Stage::FinalNorm) == tokens(Stage::Logits) && norms >= rows && rows >= FEWEST)
+        (tokens(Stage::FINAL_NORM) == tokens(Stage::LOGITS) && norms >= rows && rows >= FEWEST)
             .then_some(Head { norm, logits })
     }
 

@@ -28,7 +28,7 @@ pub fn in_a_decode_step(
     for step in steps.filter(|s| s.is_some()) {
         let site = reference.at_step(*step);
         if let Some(rows) = site
-            .dumped(Stage::PosEmbed)
+            .dumped(Stage::POS_EMBED)
             .and_then(|a| Rows::new(&a, false))
             .filter(|rows| rows.width == r.width)
         {

@@ -13,7 +13,7 @@ use crate::text::rough;
 
 /// A sum fitted to the reference has to explain it at least this well.
 const FITS: f64 = 0.1;
-const PARTS: [Stage; 3] = [Stage::TokEmbed, Stage::PosEmbed, Stage::TypeEmbed];
+const PARTS: [Stage; 3] = [Stage::TOK_EMBED, Stage::POS_EMBED, Stage::TYPE_EMBED];
 
 /// Which of token, position and segment rows are added, and what it means when the others are not.
 const SUMS: [([bool; 3], &Cause); 3] = [
@@ -106,8 +106,8 @@ pub fn scale(both: &Both<'_>) -> Option<Suspicion> {
     let (reference, candidate, output, noise) = both.parts();
     let (y_r, y_c) = (reference.dumped(output)?, candidate.dumped(output)?);
     let tok = |site: &Site<'_>| {
-        site.dumped(Stage::TokEmbed)
-            .filter(|_| output != Stage::TokEmbed)
+        site.dumped(Stage::TOK_EMBED)
+            .filter(|_| output != Stage::TOK_EMBED)
     };
     let (own_r, own_c) = (tok(reference), tok(candidate));
     let through = |x: &Option<Array>, y: &Array| {

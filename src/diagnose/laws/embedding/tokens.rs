@@ -262,14 +262,14 @@ fn sign(k: i64) -> &'static str {
 
 /// Token ids that differ by a constant, or by their place.
 pub fn ids(reference: &Site<'_>, candidate: &Site<'_>) -> Vec<Suspicion> {
-    let rows = |site: &Site<'_>| Rows::new(&site.dumped(Stage::InputIds)?, true);
+    let rows = |site: &Site<'_>| Rows::new(&site.dumped(Stage::INPUT_IDS)?, true);
     let (Some(r), Some(c)) = (rows(reference), rows(candidate)) else {
         return Vec::new();
     };
     if !r.same_size(&c) {
         return Vec::new();
     }
-    let key = candidate.key(Stage::InputIds);
+    let key = candidate.key(Stage::INPUT_IDS);
     let wrong = |pairs: &[(usize, usize)], by: f64| {
         let unequal = pairs
             .iter()

@@ -24,7 +24,7 @@ impl Known {
     fn new(site: &Site<'_>, rows: &Array) -> Option<Known> {
         let head = Head::new(site)?;
         let ids = site
-            .dumped(Stage::InputIds)
+            .dumped(Stage::INPUT_IDS)
             .filter(|ids| ids.data.len() == rows.rows().len());
         let mut known = Known {
             z: Vec::new(),

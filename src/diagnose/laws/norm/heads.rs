@@ -13,7 +13,7 @@ use crate::name::Stage;
 use crate::text::rough;
 
 pub fn is_per_head(output: Stage) -> bool {
-    matches!(output, Stage::QNorm | Stage::KNorm)
+    matches!(output, Stage::Q_NORM | Stage::K_NORM)
 }
 
 /// Lengths over which queries or keys `[batch, token, head, channel]` may be normalised: a head, or the whole row.
@@ -166,8 +166,8 @@ pub fn unseen(both: &Both<'_>) -> Option<Suspicion> {
 
 fn before(rotated: Stage) -> (Stage, Stage) {
     match rotated {
-        Stage::QRope => (Stage::QNorm, Stage::QProj),
-        _ => (Stage::KNorm, Stage::KProj),
+        Stage::Q_ROPE => (Stage::Q_NORM, Stage::Q_PROJ),
+        _ => (Stage::K_NORM, Stage::K_PROJ),
     }
 }
 

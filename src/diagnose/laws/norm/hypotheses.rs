@@ -238,16 +238,16 @@ fn weights(norm: &Norm, rows: &Rows, before: f64) -> Vec<Hypothesis> {
 
 /// The norms of a model.
 const NORMS: &[Stage] = &[
-    Stage::Embed,
-    Stage::AttnNorm,
-    Stage::QNorm,
-    Stage::KNorm,
-    Stage::AttnPostNorm,
-    Stage::AttnOutNorm,
-    Stage::MlpNorm,
-    Stage::MlpPostNorm,
-    Stage::Output,
-    Stage::FinalNorm,
+    Stage::EMBED,
+    Stage::ATTN_NORM,
+    Stage::Q_NORM,
+    Stage::K_NORM,
+    Stage::ATTN_POST_NORM,
+    Stage::ATTN_OUT_NORM,
+    Stage::MLP_NORM,
+    Stage::MLP_POST_NORM,
+    Stage::OUTPUT,
+    Stage::FINAL_NORM,
 ];
 
 /// Weights of another norm of the reference, or weights that no other norm has.

@@ -7,31 +7,31 @@ use crate::name::Stage;
 pub fn inputs(site: &Site<'_>, output: Stage) -> Vec<Array> {
     let sum = |a: Option<Array>, b: Option<Array>| a?.plus(&b?);
     let found = match output {
-        Stage::Embed => vec![site.dumped(Stage::EmbedSum), embedding_sum(site)],
-        Stage::AttnNorm => vec![site.tap(Stage::Input)],
-        Stage::QNorm => vec![site.tap(Stage::QProj)],
-        Stage::KNorm => vec![site.tap(Stage::KProj)],
-        Stage::AttnPostNorm => vec![site.dumped(Stage::OProj)],
-        Stage::AttnOutNorm => vec![site.tap(Stage::AttnResidual)],
+        Stage::EMBED => vec![site.dumped(Stage::EMBED_SUM), embedding_sum(site)],
+        Stage::ATTN_NORM => vec![site.tap(Stage::INPUT)],
+        Stage::Q_NORM => vec![site.tap(Stage::Q_PROJ)],
+        Stage::K_NORM => vec![site.tap(Stage::K_PROJ)],
+        Stage::ATTN_POST_NORM => vec![site.dumped(Stage::O_PROJ)],
+        Stage::ATTN_OUT_NORM => vec![site.tap(Stage::ATTN_RESIDUAL)],
         // in parallel blocks both norms read the stream that enters the layer
-        Stage::MlpNorm => vec![site.tap(Stage::AttnResidual), site.tap(Stage::Input)],
-        Stage::MlpPostNorm => vec![site.dumped(Stage::DownProj)],
-        Stage::Output => vec![
-            site.dumped(Stage::MlpResidual),
+        Stage::MLP_NORM => vec![site.tap(Stage::ATTN_RESIDUAL), site.tap(Stage::INPUT)],
+        Stage::MLP_POST_NORM => vec![site.dumped(Stage::DOWN_PROJ)],
+        Stage::OUTPUT => vec![
+            site.dumped(Stage::MLP_RESIDUAL),
             sum(
-                site.dumped(Stage::AttnOutNorm),
-                site.dumped(Stage::DownProj),
+                site.dumped(Stage::ATTN_OUT_NORM),
+                site.dumped(Stage::DOWN_PROJ),
             ),
         ],
-        Stage::FinalNorm => vec![last_output(site)],
+        Stage::FINAL_NORM => vec![last_output(site)],
         _ => vec![],
     };
     found.into_iter().flatten().collect()
 }
 
 fn embedding_sum(site: &Site<'_>) -> Option<Array> {
-    let mut sum = site.dumped(Stage::TokEmbed)?;
-    for stage in [Stage::PosEmbed, Stage::TypeEmbed] {
+    let mut sum = site.dumped(Stage::TOK_EMBED)?;
+    for stage in [Stage::POS_EMBED, Stage::TYPE_EMBED] {
         if let Some(part) = site.dumped(stage) {
             sum = broadcast_sum(&sum, &part)?;
         }
@@ -68,13 +68,13 @@ fn last_output(site: &Site<'_>) -> Option<Array> {
         .filter_map(|k| k.layer)
         .max()?;
     let last = site.in_layer(last);
-    last.dumped(Stage::Output)
-        .or_else(|| last.dumped(Stage::MlpResidual))
+    last.dumped(Stage::OUTPUT)
+        .or_else(|| last.dumped(Stage::MLP_RESIDUAL))
         .or_else(|| {
-            last.tap(Stage::AttnResidual)?.plus(
+            last.tap(Stage::ATTN_RESIDUAL)?.plus(
                 &last
-                    .dumped(Stage::MlpPostNorm)
-                    .or_else(|| last.dumped(Stage::DownProj))?,
+                    .dumped(Stage::MLP_POST_NORM)
+                    .or_else(|| last.dumped(Stage::DOWN_PROJ))?,
             )
         })
 }

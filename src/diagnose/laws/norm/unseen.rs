@@ -180,14 +180,14 @@ mod tests {
             });
             Array::new(vec![1, 8, WIDTH], data.collect())
         };
-        let taps = |y: Array| vec![(Stage::MlpNorm, y)];
+        let taps = |y: Array| vec![(Stage::MLP_NORM, y)];
         let (r, c) = (taps(array(&rms)), taps(array(&candidate)));
         scene(&pairs(None, &r, &c), |scene| {
-            let site = |side| scene.site(side, &key(None, Stage::MlpNorm));
+            let site = |side| scene.site(side, &key(None, Stage::MLP_NORM));
             suspicions(&Both::new(
                 site(Side::Reference),
                 site(Side::Candidate),
-                Stage::MlpNorm,
+                Stage::MLP_NORM,
                 2e-6,
             ))
             .iter()

@@ -21,15 +21,15 @@ pub struct Terms {
 /// Possible sums at an output, the likeliest first. What a side did not dump is taken from the other.
 pub fn terms(site: &Site<'_>, other: Option<&Site<'_>>, output: Stage) -> Vec<Terms> {
     let get = |stage| site.dumped(stage).or_else(|| other?.dumped(stage));
-    let stream_in = || site.tap(Stage::Input).or_else(|| other?.tap(Stage::Input));
+    let stream_in = || site.tap(Stage::INPUT).or_else(|| other?.tap(Stage::INPUT));
     let either = |a: Stage, b: Stage| get(a).or_else(|| get(b));
-    let attention = || either(Stage::AttnPostNorm, Stage::OProj);
-    let mlp = || either(Stage::MlpPostNorm, Stage::DownProj);
+    let attention = || either(Stage::ATTN_POST_NORM, Stage::O_PROJ);
+    let mlp = || either(Stage::MLP_POST_NORM, Stage::DOWN_PROJ);
     let of_attention = |may_be_normed| {
         Some(Terms {
             stream: stream_in()?,
             branch: attention()?,
-            normed: get(Stage::AttnNorm),
+            normed: get(Stage::ATTN_NORM),
             rest: None,
             names: ["input", "attention", "attn_norm"],
             may_be_normed,
@@ -39,24 +39,24 @@ pub fn terms(site: &Site<'_>, other: Option<&Site<'_>>, output: Stage) -> Vec<Te
     let sum_dumped =
         |stage| site.dumped(stage).is_some() && other.is_none_or(|o| o.dumped(stage).is_some());
     match output {
-        Stage::AttnResidual => of_attention(false).into_iter().collect(),
-        Stage::AttnOutNorm | Stage::MlpNorm if !sum_dumped(Stage::AttnResidual) => {
+        Stage::ATTN_RESIDUAL => of_attention(false).into_iter().collect(),
+        Stage::ATTN_OUT_NORM | Stage::MLP_NORM if !sum_dumped(Stage::ATTN_RESIDUAL) => {
             of_attention(true).into_iter().collect()
         }
-        Stage::MlpResidual | Stage::Output => {
-            let may_be_normed = output == Stage::Output && !sum_dumped(Stage::MlpResidual);
+        Stage::MLP_RESIDUAL | Stage::OUTPUT => {
+            let may_be_normed = output == Stage::OUTPUT && !sum_dumped(Stage::MLP_RESIDUAL);
             let mut found = Vec::new();
             let Some(mlp) = mlp() else {
                 return found;
             };
-            let after_attention = get(Stage::AttnOutNorm)
-                .or_else(|| get(Stage::AttnResidual))
+            let after_attention = get(Stage::ATTN_OUT_NORM)
+                .or_else(|| get(Stage::ATTN_RESIDUAL))
                 .or_else(|| stream_in()?.plus(&attention()?));
             if let Some(stream) = after_attention {
                 found.push(Terms {
                     stream,
                     branch: mlp.clone(),
-                    normed: get(Stage::MlpNorm),
+                    normed: get(Stage::MLP_NORM),
                     rest: None,
                     names: ["stream", "mlp", "mlp_norm"],
                     may_be_normed,
@@ -64,10 +64,10 @@ pub fn terms(site: &Site<'_>, other: Option<&Site<'_>>, output: Stage) -> Vec<Te
                 });
             }
             // parallel blocks: one stream, both branches
-            if !sum_dumped(Stage::AttnResidual)
+            if !sum_dumped(Stage::ATTN_RESIDUAL)
                 && let (Some(stream), Some(attention)) = (stream_in(), attention())
             {
-                found.extend(parallel(stream, attention, mlp, get(Stage::AttnNorm)));
+                found.extend(parallel(stream, attention, mlp, get(Stage::ATTN_NORM)));
             }
             found
         }

@@ -29,7 +29,7 @@ pub(super) fn suspicions(
     noise: f64,
 ) -> Vec<Suspicion> {
     let channels = c.x.width();
-    let what = if output == Stage::QRope { "Q" } else { "K" };
+    let what = if output == Stage::Q_ROPE { "Q" } else { "K" };
     let (rr, cr) = (&r.fitted.rotation, &c.fitted.rotation);
     let order = order(r, c);
     let mut changes = Vec::new();
@@ -350,7 +350,7 @@ fn layout(
 ) -> Option<Suspicion> {
     let before = c.y.distance(&r.y);
     let after = c.y.distance(&order.apply(&r.y)?);
-    let what = if output == Stage::QRope { "Q" } else { "K" };
+    let what = if output == Stage::Q_ROPE { "Q" } else { "K" };
     (before > noise && after < 0.1 * before).then(|| Suspicion {
         cause: causes::LAYOUT_PERMUTED,
         key: candidate.key(output),

@@ -36,7 +36,7 @@ impl Law for Rope {
     }
 
     fn outputs(&self) -> &'static [Stage] {
-        &[Stage::QRope, Stage::KRope]
+        &[Stage::Q_ROPE, Stage::K_ROPE]
     }
 
     fn fit(&self, site: &Site<'_>, output: Stage) -> Option<Fit> {
@@ -102,8 +102,8 @@ pub fn start(site: &Site<'_>) -> usize {
 
 fn input(output: Stage) -> Stage {
     match output {
-        Stage::QRope => Stage::QNorm,
-        _ => Stage::KNorm,
+        Stage::Q_ROPE => Stage::Q_NORM,
+        _ => Stage::K_NORM,
     }
 }
 

@@ -26,7 +26,7 @@ impl Law for HeadOrder {
     }
 
     fn outputs(&self) -> &'static [Stage] {
-        &[Stage::QProj, Stage::KProj, Stage::QNorm, Stage::KNorm]
+        &[Stage::Q_PROJ, Stage::K_PROJ, Stage::Q_NORM, Stage::K_NORM]
     }
 
     fn suspect(&self, both: &Both<'_>) -> Option<Suspicion> {
@@ -47,7 +47,7 @@ impl Law for HeadOrder {
             ),
             _ => agreement(reference, candidate)?,
         };
-        let what = if matches!(output, Stage::QProj | Stage::QNorm) {
+        let what = if matches!(output, Stage::Q_PROJ | Stage::Q_NORM) {
             "Q"
         } else {
             "K"
@@ -83,8 +83,8 @@ impl Law for HeadOrder {
 /// The pairs that a side's RoPE turns.
 fn turned(site: &Site<'_>, output: Stage) -> Option<Pairing> {
     let rope = match output {
-        Stage::QProj | Stage::QNorm => Stage::QRope,
-        _ => Stage::KRope,
+        Stage::Q_PROJ | Stage::Q_NORM => Stage::Q_ROPE,
+        _ => Stage::K_ROPE,
     };
     let of = |r: Rotation| (!r.is_identity()).then_some(r.pairing);
     match super::own(site, rope, None) {
@@ -96,10 +96,10 @@ fn turned(site: &Site<'_>, output: Stage) -> Option<Pairing> {
 /// Whether the nearest output of attention that both sides dumped agrees.
 fn agreement(reference: &Site<'_>, candidate: &Site<'_>) -> Option<(bool, String)> {
     let stages = [
-        Stage::AttnWeights,
-        Stage::AttnCtx,
-        Stage::OProj,
-        Stage::Output,
+        Stage::ATTN_WEIGHTS,
+        Stage::ATTN_CTX,
+        Stage::O_PROJ,
+        Stage::OUTPUT,
     ];
     stages.iter().find_map(|&stage| {
         let (r, c) = (reference.dumped(stage)?, candidate.dumped(stage)?);

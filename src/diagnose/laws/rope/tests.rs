@@ -6,11 +6,11 @@ use crate::diagnose::{Side, confidence};
 fn diagnose(reference: &Toy, candidate: &Toy, noise: f64) -> Vec<Suspicion> {
     let pairs = pairs(None, &reference.run(), &candidate.run());
     scene(&pairs, |scene| {
-        let site = |side| scene.site(side, &key(None, Stage::QRope));
+        let site = |side| scene.site(side, &key(None, Stage::Q_ROPE));
         Rope.diagnose(&Both::new(
             site(Side::Reference),
             site(Side::Candidate),
-            Stage::QRope,
+            Stage::Q_ROPE,
             noise,
         ))
     })
@@ -37,8 +37,8 @@ fn the_parameters_of_one_side_are_found() {
     let taps = toy.run();
     let pairs = pairs(None, &taps, &taps);
     scene(&pairs, |scene| {
-        let site = scene.site(Side::Candidate, &key(None, Stage::QRope));
-        let fit = Rope.fit(&site, Stage::QRope).unwrap();
+        let site = scene.site(Side::Candidate, &key(None, Stage::Q_ROPE));
+        let fit = Rope.fit(&site, Stage::Q_ROPE).unwrap();
         assert_eq!(
             fit.text,
             "RoPE, half-split pairs, theta 500000, 16 of 16 channels"
@@ -174,14 +174,14 @@ fn an_input_that_was_not_dumped_is_borrowed() {
         series: theta(5e5),
         ..Toy::default()
     };
-    let few = without(ggml.run(), &[Stage::QProj, Stage::KProj]);
+    let few = without(ggml.run(), &[Stage::Q_PROJ, Stage::K_PROJ]);
     let pairs = pairs(None, &good.run(), &few);
     scene(&pairs, |scene| {
-        let site = |side| scene.site(side, &key(None, Stage::QRope));
+        let site = |side| scene.site(side, &key(None, Stage::Q_ROPE));
         let found = Rope.diagnose(&Both::new(
             site(Side::Reference),
             site(Side::Candidate),
-            Stage::QRope,
+            Stage::Q_ROPE,
             2e-6,
         ));
         assert_eq!(found.len(), 1);
@@ -204,11 +204,11 @@ fn a_decode_step_at_the_wrong_position_is_the_caches_fault() {
     let mut both = pairs(Some(0), &first, &first);
     both.extend(pairs(Some(1), &step(12), &step(11)));
     scene(&both, |scene| {
-        let site = |side| scene.site(side, &key(Some(1), Stage::QRope));
+        let site = |side| scene.site(side, &key(Some(1), Stage::Q_ROPE));
         let found = Rope.diagnose(&Both::new(
             site(Side::Reference),
             site(Side::Candidate),
-            Stage::QRope,
+            Stage::Q_ROPE,
             2e-6,
         ));
         assert_eq!(found.len(), 1, "{found:?}");
@@ -229,12 +229,12 @@ fn the_order_of_channels_is_judged_by_what_rope_turns() {
     };
     let few = [
         vec![],
-        vec![Stage::QRope, Stage::KRope],
+        vec![Stage::Q_ROPE, Stage::K_ROPE],
         vec![
-            Stage::QRope,
-            Stage::KRope,
-            Stage::AttnScores,
-            Stage::AttnWeights,
+            Stage::Q_ROPE,
+            Stage::K_ROPE,
+            Stage::ATTN_SCORES,
+            Stage::ATTN_WEIGHTS,
         ],
     ];
     for missing in few {
@@ -245,9 +245,9 @@ fn the_order_of_channels_is_judged_by_what_rope_turns() {
             let taps = |toy: &Toy| without(toy.run(), &missing);
             let pairs = pairs(None, &taps(&Toy::default()), &taps(candidate));
             scene(&pairs, |scene| {
-                let site = |side| scene.site(side, &key(None, Stage::QProj));
+                let site = |side| scene.site(side, &key(None, Stage::Q_PROJ));
                 let (r, c) = (site(Side::Reference), site(Side::Candidate));
-                let found = order::HeadOrder.diagnose(&Both::new(r, c, Stage::QProj, 2e-6));
+                let found = order::HeadOrder.diagnose(&Both::new(r, c, Stage::Q_PROJ, 2e-6));
                 assert_eq!(found.len(), 1);
                 assert_eq!(found[0].cause.id, cause, "{missing:?}");
             });

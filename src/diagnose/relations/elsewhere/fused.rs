@@ -17,8 +17,8 @@ pub fn parts(case: &Case<'_>) -> Vec<Suspicion> {
 fn cut(case: &Case<'_>) -> Option<Vec<Suspicion>> {
     let stage = case.stage()?;
     let parts: &[Stage] = match stage {
-        QProj | KProj | VProj => &[QProj, KProj, VProj],
-        GateProj | UpProj => &[GateProj, UpProj],
+        Q_PROJ | K_PROJ | V_PROJ => &[Q_PROJ, K_PROJ, V_PROJ],
+        GATE_PROJ | UP_PROJ => &[GATE_PROJ, UP_PROJ],
         _ => return None,
     };
     let (r, c) = case.by_token()?;
@@ -89,7 +89,7 @@ fn cut(case: &Case<'_>) -> Option<Vec<Suspicion>> {
         [(other, 0, _)] => Some(*other),
         _ => None,
     };
-    let fused = case.scene.find(&site.key(QkvProj)).is_some();
+    let fused = case.scene.find(&site.key(QKV_PROJ)).is_some();
     // in an order of parts none stands twice
     let twice = whole.and_then(|other| super::crossed(case, other, other));
     if !fused && twice.is_some_and(|e| e < 0.05 + 4.0 * case.noise) {
@@ -144,9 +144,9 @@ fn exchanged(
         return None;
     }
     match (stage.min(other), stage.max(other)) {
-        (QProj, KProj) => Some((causes::QK_SWAPPED, "queries and keys")),
-        (KProj, VProj) => Some((causes::KV_SWAPPED, "keys and values")),
-        (GateProj, UpProj) => Some((causes::GATE_UP_SWAPPED, "gate and up")),
+        (Q_PROJ, K_PROJ) => Some((causes::QK_SWAPPED, "queries and keys")),
+        (K_PROJ, V_PROJ) => Some((causes::KV_SWAPPED, "keys and values")),
+        (GATE_PROJ, UP_PROJ) => Some((causes::GATE_UP_SWAPPED, "gate and up")),
         _ => None,
     }
 }

@@ -78,7 +78,7 @@ fn other_layer(
 ) -> Option<(&'static Cause, String)> {
     if m.key.step != case.key.step {
         // rows of a table are the same whenever they are read: another step's row is another position's
-        if matches!(stage, PosEmbed | PositionIds) {
+        if matches!(stage, POS_EMBED | POSITION_IDS) {
             let title = format!("the candidate is at the position of {}", m.key);
             return Some((causes::KV_CACHE_POSITION, title));
         }
@@ -94,7 +94,7 @@ fn other_layer(
     }
     let weighted = matches!(
         stage,
-        QkvProj | QProj | KProj | VProj | OProj | GateProj | UpProj | DownProj
+        QKV_PROJ | Q_PROJ | K_PROJ | V_PROJ | O_PROJ | GATE_PROJ | UP_PROJ | DOWN_PROJ
     );
     Some(match (heals, m.side) {
         (true, _) => (
@@ -116,11 +116,11 @@ fn other_layer(
 /// Two stages of one layer that changed places.
 fn exchanged(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static Cause, String)> {
     let pair = |a: Stage, b: Stage| (stage == a && other == b) || (stage == b && other == a);
-    let (cause, what) = if pair(GateProj, UpProj) {
+    let (cause, what) = if pair(GATE_PROJ, UP_PROJ) {
         (causes::GATE_UP_SWAPPED, "gate and up are exchanged")
-    } else if pair(QProj, KProj) || pair(QNorm, KNorm) || pair(QRope, KRope) {
+    } else if pair(Q_PROJ, K_PROJ) || pair(Q_NORM, K_NORM) || pair(Q_ROPE, K_ROPE) {
         (causes::QK_SWAPPED, "queries and keys are exchanged")
-    } else if pair(KProj, VProj) {
+    } else if pair(K_PROJ, V_PROJ) {
         (causes::KV_SWAPPED, "keys and values are exchanged")
     } else {
         return None;
@@ -134,21 +134,20 @@ fn exchanged(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static Ca
 /// The operation between the two stages was left out.
 fn skipped(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static Cause, String)> {
     let cause = match (stage, other) {
-        (AttnNorm | MlpNorm | FinalNorm | AttnPostNorm | MlpPostNorm | AttnOutNorm, o)
+        (ATTN_NORM | MLP_NORM | FINAL_NORM | ATTN_POST_NORM | MLP_POST_NORM | ATTN_OUT_NORM, o)
             if source(stage).contains(&o) =>
         {
             causes::NORM_MISSING
         }
-        (QNorm, QProj) | (KNorm, KProj) => causes::QK_NORM_MISSING,
-        (QRope, QNorm | QProj) | (KRope, KNorm | KProj) => causes::ROPE_MISSING,
-        (Act, GateProj | UpProj) => causes::ACTIVATION_MISSING,
-        (AttnResidual, OProj | AttnPostNorm) | (MlpResidual | Output, DownProj | MlpPostNorm) => {
-            causes::RESIDUAL_MISSING
-        }
-        (Embed | EmbedSum, TokEmbed)
+        (Q_NORM, Q_PROJ) | (K_NORM, K_PROJ) => causes::QK_NORM_MISSING,
+        (Q_ROPE, Q_NORM | Q_PROJ) | (K_ROPE, K_NORM | K_PROJ) => causes::ROPE_MISSING,
+        (ACT, GATE_PROJ | UP_PROJ) => causes::ACTIVATION_MISSING,
+        (ATTN_RESIDUAL, O_PROJ | ATTN_POST_NORM)
+        | (MLP_RESIDUAL | OUTPUT, DOWN_PROJ | MLP_POST_NORM) => causes::RESIDUAL_MISSING,
+        (EMBED | EMBED_SUM, TOK_EMBED)
             if case
                 .scene
-                .find(&case.site(Side::Reference).key(PosEmbed))
+                .find(&case.site(Side::Reference).key(POS_EMBED))
                 .is_some() =>
         {
             causes::POSITION_EMBEDDING_MISSING
@@ -165,12 +164,12 @@ fn skipped(case: &Case<'_>, stage: Stage, other: Stage) -> Option<(&'static Caus
 
 fn source(norm: Stage) -> &'static [Stage] {
     match norm {
-        AttnNorm => &[Input, Embed, Output],
-        MlpNorm => &[AttnResidual],
-        FinalNorm => &[Output, MlpResidual],
-        AttnPostNorm => &[OProj],
-        MlpPostNorm => &[DownProj],
-        AttnOutNorm => &[AttnResidual],
+        ATTN_NORM => &[INPUT, EMBED, OUTPUT],
+        MLP_NORM => &[ATTN_RESIDUAL],
+        FINAL_NORM => &[OUTPUT, MLP_RESIDUAL],
+        ATTN_POST_NORM => &[O_PROJ],
+        MLP_POST_NORM => &[DOWN_PROJ],
+        ATTN_OUT_NORM => &[ATTN_RESIDUAL],
         _ => &[],
     }
 }
@@ -184,7 +183,7 @@ fn adjacent(a: Stage, b: Stage) -> bool {
 }
 
 fn place(key: &Key) -> (Option<u32>, u32, Option<Stage>) {
-    let outside = if key.stage.is_some_and(|s| s > Output) {
+    let outside = if key.stage.is_some_and(|s| s > OUTPUT) {
         u32::MAX
     } else {
         0
