@@ -111,7 +111,11 @@ fn explain_stage(stage: Stage, width: usize, out: &mut dyn Write) -> Result<()> 
 
 /// The nodes of a family that have a meaning of their own, in pipeline order, and how many others there are.
 fn nodes_of(family: usize) -> (Vec<&'static Node>, usize) {
-    let nodes = graph().nodes().into_iter().filter(|n| n.family == family);
+    let nodes = graph()
+        .stages()
+        .iter()
+        .map(|s| graph().node(*s))
+        .filter(|n| n.family == family);
     let (blocks, named): (Vec<&Node>, Vec<&Node>) = nodes.partition(|n| n.per_block);
     (named, blocks.len())
 }
@@ -208,7 +212,7 @@ fn nearest(id: &str) -> String {
         .iter()
         .map(|c| c.id)
         .chain(METRICS.iter().map(|m| m.id))
-        .chain(graph().stages().into_iter().map(Stage::name))
+        .chain(graph().stages().iter().map(|s| s.name()))
         .chain(graph().families.iter().map(|f| f.name.as_str()))
         .chain(NOTES.iter().map(|n| n.0));
     match ids
@@ -251,7 +255,7 @@ mod tests {
         for id in METRICS
             .iter()
             .map(|m| m.id)
-            .chain(graph().stages().into_iter().map(Stage::name))
+            .chain(graph().stages().iter().map(|s| s.name()))
             .chain(GRADES.iter().map(|g| g.0))
             .chain(graph().families.iter().map(|f| f.name.as_str()))
         {

@@ -14,6 +14,18 @@ pub struct Flow {
     families: HashSet<(usize, Option<u32>, usize)>,
 }
 
+/// What stands above a tensor.
+#[derive(Clone, Debug)]
+pub struct Above {
+    /// As [`Flow::ancestors`].
+    pub ancestors: Vec<Key>,
+    /// Stages up to the ancestors that were not dumped, in pipeline order; stages that the model may not have are left out unless
+    /// they were dumped elsewhere.
+    pub not_dumped: Vec<Key>,
+    /// Whether operations lie there and nothing above them was dumped.
+    pub open: bool,
+}
+
 /// The family that most models have nodes of, in every layer.
 const CORE: usize = 0;
 
@@ -108,20 +120,20 @@ impl Flow {
         self.keys(self.walk(key, Flow::children).0)
     }
 
-    /// Stages between `key` and its nearest available ancestors that were not dumped, in pipeline order; stages that the
-    /// model may not have are left out unless they were dumped elsewhere.
-    pub fn not_dumped_before(&self, key: &Key) -> Vec<Key> {
-        let mut passed = self.walk(key, Flow::parents).1;
-        passed.retain(|n| !graph().node(n.stage).optional || self.stages.contains(&n.stage));
-        passed.retain(|n| n.stage != Stage::INPUT_IDS || words().tower[n.stack].reads_tokens);
-        passed.into_iter().map(Node::key).collect()
-    }
-
-    /// Whether operations lie before `key` and nothing above them was dumped.
-    pub fn is_open(&self, key: &Key) -> bool {
+    /// What stands above `key`, found in one walk.
+    pub fn above(&self, key: &Key) -> Above {
         let (found, passed) = self.walk(key, Flow::parents);
         let computed = |n: &Node| !graph().node(n.stage).inputs.is_empty();
-        found.is_empty() && passed.iter().any(computed)
+        let open = found.is_empty() && passed.iter().any(computed);
+        let named = |n: &Node| {
+            let usual = !graph().node(n.stage).optional || self.stages.contains(&n.stage);
+            usual && (n.stage != Stage::INPUT_IDS || words().tower[n.stack].reads_tokens)
+        };
+        Above {
+            ancestors: self.keys(found),
+            not_dumped: passed.into_iter().filter(named).map(Node::key).collect(),
+            open,
+        }
     }
 
     fn keys(&self, nodes: BTreeSet<Node>) -> Vec<Key> {
@@ -205,7 +217,12 @@ impl Flow {
             let layer = node.layer.filter(|_| child.is_per_layer());
             self.has(&node.at(*child, layer))
         };
-        for child in graph().stages().into_iter().filter(exists) {
+        for &child in graph()
+            .node(node.stage)
+            .readers
+            .iter()
+            .filter(|c| exists(c))
+        {
             let row = graph().node(child);
             if row.cached == Some(node.stage)
                 && let Some(step) = node.step
@@ -311,7 +328,7 @@ mod tests {
             ["layers.1.attn_norm", "final_norm"]
         );
         assert_eq!(
-            shown(f.not_dumped_before(&key("layers.0.mlp_norm"))),
+            shown(f.above(&key("layers.0.mlp_norm")).not_dumped),
             ["layers.0.attn_residual"]
         );
     }

@@ -15,7 +15,7 @@ pub(crate) mod word;
 mod words;
 
 pub use condition::{Condition, Fact, Says, Term};
-pub use flow::Flow;
+pub use flow::{Above, Flow};
 pub use key::Key;
 pub use model::{Choice, Family, Graph, ModelError, Node, Spelling};
 pub use path::{Path, Segment, path, push};

@@ -4,7 +4,7 @@ use super::condition::{Condition, Term};
 use super::stage::{KNOWN, Stage};
 use serde::Deserialize;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,7 +15,11 @@ use toml::Spanned;
 pub struct Graph {
     pub families: Vec<Family>,
     nodes: Vec<Node>,
+    /// All nodes as they run.
+    order: Vec<Stage>,
     by_name: HashMap<String, Stage>,
+    /// The nodes by what GGUF calls their weights, those of layers apart.
+    by_weight: HashMap<(bool, String), Stage>,
     pub choices: Vec<Choice>,
     /// (dialect, spelling) of what is known to be no node.
     pub nothing: Vec<Spelling>,
@@ -38,6 +42,8 @@ pub struct Node {
     pub holds: String,
     pub operation: String,
     pub inputs: Vec<Stage>,
+    /// What is computed from it, in the same step or in a later one.
+    pub readers: Vec<Stage>,
     /// What runs before it, although it is not computed from it.
     pub after: Vec<Stage>,
     /// Whether every layer has one.
@@ -342,6 +348,7 @@ impl Graph {
                 .unwrap_or(&own)
                 .error(None, format!("`{name}` is computed from itself"))
         })?;
+        graph.index();
         graph.link();
         Ok(graph)
     }
@@ -422,6 +429,7 @@ impl Graph {
             name: row.name.text().to_owned(),
             family,
             inputs,
+            readers: Vec::new(),
             after: source.stages(self, &row.after)?,
             per_layer: row.per == Per::Layer,
             per_block: row.per == Per::Block,
@@ -450,9 +458,30 @@ impl Graph {
         Ok(())
     }
 
+    /// Says of every node what reads it, and which one a weight belongs to.
+    fn index(&mut self) {
+        for stage in self.order.clone() {
+            let node = &self.nodes[stage.0 as usize];
+            let read: BTreeSet<u16> = node
+                .inputs
+                .iter()
+                .chain(&node.cached)
+                .map(|s| s.0)
+                .collect();
+            for weight in node.weights.clone() {
+                self.by_weight
+                    .entry((node.per_layer, weight))
+                    .or_insert(stage);
+            }
+            for input in read {
+                self.nodes[input as usize].readers.push(stage);
+            }
+        }
+    }
+
     /// Marks the nodes that are computed from those of the first family and feed into them.
     fn link(&mut self) {
-        let order = self.stages();
+        let order = self.order.clone();
         let core = |node: &Node| node.family == 0;
         let mut behind: Vec<bool> = self.nodes.iter().map(core).collect();
         let mut before = behind.clone();
@@ -484,11 +513,10 @@ impl Graph {
         let free = written.iter().filter(|s| waits[s.0 as usize] == 0);
         let mut open: BinaryHeap<Reverse<usize>> =
             free.map(|s| Reverse(place[s.0 as usize])).collect();
-        let mut rank = 0;
         while let Some(Reverse(at)) = open.pop() {
             let node = written[at].0 as usize;
-            self.nodes[node].rank = rank;
-            rank += 1;
+            self.nodes[node].rank = self.order.len();
+            self.order.push(written[at]);
             for &next in &behind[node] {
                 waits[next] -= 1;
                 if waits[next] == 0 {
@@ -517,17 +545,19 @@ impl Graph {
     }
 
     /// All nodes in pipeline order.
-    pub fn nodes(&self) -> Vec<&Node> {
-        let mut nodes: Vec<&Node> = self.nodes.iter().collect();
-        nodes.sort_by_key(|n| n.rank);
-        nodes
+    pub fn stages(&self) -> &[Stage] {
+        &self.order
     }
 
-    /// All nodes as stages, in pipeline order.
-    pub fn stages(&self) -> Vec<Stage> {
-        let mut stages: Vec<Stage> = (0..self.nodes.len() as u16).map(Stage).collect();
-        stages.sort_by_key(|s| self.node(*s).rank);
-        stages
+    /// The nodes that names are read as: those of blocks tell the order alone.
+    pub fn keyed(&self) -> impl Iterator<Item = Stage> {
+        let keyed = |s: &Stage| !self.node(*s).per_block;
+        self.order.iter().copied().filter(keyed)
+    }
+
+    /// The node whose weight GGUF calls so, in a layer or outside.
+    pub fn of_weight(&self, in_layer: bool, name: &str) -> Option<Stage> {
+        self.by_weight.get(&(in_layer, name.to_owned())).copied()
     }
 
     fn nearest(&self, name: &str) -> Option<&str> {

@@ -73,7 +73,7 @@ impl Places {
     fn new() -> Places {
         let mut places = Places::default();
         let mut sources: HashMap<(usize, Arc<str>), usize> = HashMap::new();
-        for stage in graph().stages() {
+        for &stage in graph().stages() {
             let node = graph().node(stage);
             let top = match (node.per_layer, node.per_block) {
                 (true, _) => LAYER,

@@ -44,13 +44,13 @@ impl Graph {
         let mut last: BTreeMap<&str, usize> = BTreeMap::new();
         for (i, pair) in pairs.iter().enumerate() {
             let known = pair.key.is_canonical();
-            let (mut parents, mut skipped) = (Vec::new(), Vec::new());
+            let (mut parents, mut skipped, mut open) = (Vec::new(), Vec::new(), false);
             if known {
-                let ancestors = flow.ancestors(&pair.key);
-                let earlier = ancestors.iter().filter_map(|k| index.get(k).copied());
+                let above = flow.above(&pair.key);
+                let earlier = above.ancestors.iter().filter_map(|k| index.get(k).copied());
                 parents.extend(earlier.filter(|&p| p < i));
-                let between = flow.not_dumped_before(&pair.key);
-                skipped.extend(between.iter().map(Key::to_string));
+                skipped.extend(above.not_dumped.iter().map(Key::to_string));
+                open = above.open;
             }
             // nothing is known of its inputs: what came before it stands for them
             let tower = pair.key.tower();
@@ -69,7 +69,7 @@ impl Graph {
             parents.sort_unstable();
             parents.dedup();
             graph.assumed.push(assumed);
-            graph.open.push(known && flow.is_open(&pair.key));
+            graph.open.push(open);
             graph.gain.push(gain(pair, &parents, pairs));
             let raw = [Stage::Q_PROJ, Stage::K_PROJ, Stage::Q_NORM, Stage::K_NORM];
             let from_raw = |&p: &usize| pairs[p].key.stage.is_some_and(|s| raw.contains(&s));

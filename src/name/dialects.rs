@@ -176,8 +176,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         let dialect = number(&spelling.dialect).unwrap_or(dialects.len());
         add(dialect, &spelling.text, layered, reading);
     }
-    let stages = graph::graph().stages().into_iter();
-    for stage in stages.filter(|s| !graph::graph().node(*s).per_block) {
+    for stage in graph::graph().keyed() {
         let (layered, reading) = (stage.is_per_layer(), Reading::Stage(stage));
         add(dialects.len(), stage.name(), layered, reading);
     }
@@ -205,9 +204,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
 fn spellings() -> Vec<(&'static Spelling, bool, Reading)> {
     let graph = graph::graph();
     let mut all = Vec::new();
-    let mut stages = graph.stages();
-    stages.retain(|s| !graph.node(*s).per_block);
-    for &stage in &stages {
+    for stage in graph.keyed() {
         let names = &graph.node(stage).names;
         all.extend(
             names
@@ -225,7 +222,7 @@ fn spellings() -> Vec<(&'static Spelling, bool, Reading)> {
                 .map(|s| (s, rule.is_per_layer(), reading)),
         );
     }
-    for &stage in &stages {
+    for stage in graph.keyed() {
         let modules = &graph.node(stage).modules;
         all.extend(
             modules
@@ -313,8 +310,7 @@ mod tests {
 
     #[test]
     fn every_canonical_name_reads_as_itself() {
-        let stages = graph::graph().stages().into_iter();
-        for stage in stages.filter(|s| !graph::graph().node(*s).per_block) {
+        for stage in graph::graph().keyed() {
             let read = look_up(
                 &split(stage.name()),
                 stage.is_per_layer(),

@@ -23,11 +23,5 @@ pub(super) fn gguf(raw: &Raw) -> Option<Stage> {
         Some(_) => &raw.after,
         None => &raw.before,
     };
-    let name = joined(words);
-    let graph = graph::graph();
-    let known = |s: &Stage| {
-        let node = graph.node(*s);
-        node.per_layer == raw.layer.is_some() && node.weights.contains(&name)
-    };
-    graph.stages().into_iter().find(known)
+    graph::graph().of_weight(raw.layer.is_some(), &joined(words))
 }

@@ -11,6 +11,7 @@ pub use sides::{Sequence, Slot};
 pub use user::unused;
 
 use crate::graph::{Key, Path};
+use std::collections::HashSet;
 use tree::Tree;
 use user::by_user;
 
@@ -68,7 +69,7 @@ pub struct Order {
 
 impl Order {
     /// Of these items those that nothing known runs before; one alone where the order is known.
-    pub fn earliest(&self, of: &[usize]) -> Vec<usize> {
+    pub fn earliest(&self, of: &HashSet<usize>) -> Vec<usize> {
         match &self.tree {
             Some(tree) => tree.earliest(of),
             None => {

@@ -2,6 +2,7 @@
 
 use super::{Basis, Item, Order, by_user, order};
 use crate::graph::Key;
+use std::collections::HashSet;
 
 /// A place in the pipeline: which item of each side stands there.
 #[derive(Clone, Copy, Debug)]
@@ -85,11 +86,11 @@ impl Sequence {
     /// Of these places those that nothing known runs before; one alone where the order is known.
     pub fn earliest(&self, of: &[usize]) -> Vec<usize> {
         let first = of.iter().min().copied();
-        let items: Option<Vec<usize>> = of.iter().map(|&at| self.items[at]).collect();
+        let items: Option<HashSet<usize>> = of.iter().map(|&at| self.items[at]).collect();
         let Some(items) = items.filter(|_| self.basis != Basis::Given) else {
             return first.into_iter().collect();
         };
-        let earliest = self.order.earliest(&items);
+        let earliest: HashSet<usize> = self.order.earliest(&items).into_iter().collect();
         let mut places: Vec<usize> = of
             .iter()
             .copied()

@@ -236,7 +236,7 @@ impl Tree {
     }
 
     /// Of these items those that nothing known runs before.
-    pub fn earliest(&self, of: &[usize]) -> Vec<usize> {
+    pub fn earliest(&self, of: &HashSet<usize>) -> Vec<usize> {
         let mut below: Vec<Vec<usize>> = vec![Vec::new(); self.modules.len()];
         for at in self.inner_first() {
             let module = &self.modules[at];
@@ -254,7 +254,10 @@ impl Tree {
                     .find(|i| of.contains(i))
                     .into_iter()
                     .collect(),
-                false => groups.values().flat_map(|&c| below[c].clone()).collect(),
+                false => {
+                    let first = groups.values();
+                    first.flat_map(|&c| std::mem::take(&mut below[c])).collect()
+                }
             };
         }
         below.swap_remove(0)
@@ -365,6 +368,6 @@ mod tests {
             .collect();
         let order = order(&items);
         assert_eq!(order.basis, Basis::Unknown);
-        assert_eq!(order.earliest(&[1, 2]), [1, 2]);
+        assert_eq!(order.earliest(&HashSet::from([1, 2])), [1, 2]);
     }
 }

@@ -93,6 +93,9 @@ pub fn suggest(
         pairing.candidate_tag.as_deref(),
     );
     let links = choose(likely(&r, &c));
+    if links.is_empty() {
+        return Vec::new();
+    }
     let trial = Trial {
         entries: [reference.entries, candidate.entries],
         pairs: pairs_of(pairing),
