@@ -19,7 +19,7 @@ pub use flow::{Above, Flow};
 pub use key::Key;
 pub use model::{Choice, Family, Graph, ModelError, Node, Spelling};
 pub use path::{Path, Segment, path, push};
-pub use places::{Containers, Places, Votes, places};
+pub use places::{Containers, Places, Siblings, Votes, places};
 pub use stage::{Stage, known};
 pub use words::{Set, Words, words};
 

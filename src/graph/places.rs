@@ -43,16 +43,23 @@ pub struct Containers {
     pub model: bool,
 }
 
-/// What is known of the order of the children of a container, one entry per child.
+/// What is known of the order of the children of a container.
 #[derive(Debug)]
-pub struct Siblings {
-    /// The places in the data flow, those of the producer that knows most of them first; and whether the container's own label
-    /// told them.
-    pub flow: Vec<Option<(usize, bool)>>,
-    /// The places that each producer of a family gives, the one that knows most first. Those of two producers do not compare.
-    pub producers: Vec<Vec<Option<usize>>>,
+pub struct Siblings<'p> {
+    /// For every child its places, and whether the container's own label told them.
+    found: Vec<Vec<(Place, bool)>>,
+    containers: Vec<&'p Container>,
     /// How many of the children each producer knows.
     pub votes: Votes,
+}
+
+/// The places of the children of a container, one entry per child.
+#[derive(Debug)]
+pub struct Ranks {
+    /// In the data flow: those of the producer that knows most of them first; and whether the container's own label told them.
+    pub flow: Vec<Option<(usize, bool)>>,
+    /// By each producer of a family, the one that knows most first. Those of two producers do not compare.
+    pub producers: Vec<Vec<Option<usize>>>,
 }
 
 /// How many names each producer of a family knows.
@@ -67,6 +74,39 @@ static PLACES: LazyLock<Places> = LazyLock::new(Places::new);
 /// The places of all nodes.
 pub fn places() -> &'static Places {
     &PLACES
+}
+
+impl Siblings<'_> {
+    /// The places of the children. `favour` says how many names of the whole dump each producer knows: it decides between those
+    /// that know equally many children.
+    pub fn ranks(&self, favour: &Votes) -> Ranks {
+        // of two that know equally many the one that knows fewer others: it is about just this
+        let others = |source: usize| {
+            let sizes = self.containers.iter().filter_map(|c| c.sizes.get(&source));
+            sizes.sum::<usize>()
+        };
+        let merit = |s: usize| {
+            let all = favour.get(&s);
+            (self.votes.get(&s), all, Reverse(others(s)), Reverse(s))
+        };
+        let flow = |all: &Vec<(Place, bool)>| {
+            let linked = all.iter().filter(|(p, _)| p.linked);
+            let best = linked.max_by_key(|(p, _)| merit(p.source));
+            best.map(|(p, own)| (p.rank, *own))
+        };
+        let mut sources: Vec<usize> = self.votes.keys().copied().collect();
+        sources.sort_by_key(|&s| Reverse(merit(s)));
+        let line = |s: usize| -> Vec<Option<usize>> {
+            let own = |all: &Vec<(Place, bool)>| {
+                all.iter().find(|(p, _)| p.source == s).map(|(p, _)| p.rank)
+            };
+            self.found.iter().map(own).collect()
+        };
+        Ranks {
+            flow: self.found.iter().map(flow).collect(),
+            producers: sources.into_iter().map(line).collect(),
+        }
+    }
 }
 
 impl Places {
@@ -138,15 +178,13 @@ impl Places {
         known.is_some_and(|c| c.children.keys().any(|s| s.label == child))
     }
 
-    /// What is known of the order of the children of a container. `favour` says how many names of the whole dump each producer
-    /// knows: it decides between those that know equally many children.
-    pub fn siblings(
+    /// What is known of the order of the children of a container.
+    pub fn siblings<'s>(
         &self,
         label: &str,
         what: Containers,
-        children: &[&Segment],
-        favour: &Votes,
-    ) -> Siblings {
+        children: impl Iterator<Item = &'s Segment>,
+    ) -> Siblings<'_> {
         // the sharper one first
         let names = [
             Some(label),
@@ -176,36 +214,14 @@ impl Places {
             }
             all
         };
-        let found: Vec<Vec<(Place, bool)>> = children.iter().map(|c| places(c)).collect();
+        let found: Vec<Vec<(Place, bool)>> = children.map(places).collect();
         let mut votes = Votes::new();
         for (place, _) in found.iter().flatten() {
             *votes.entry(place.source).or_default() += 1;
         }
-        // of two that know equally many the one that knows fewer others: it is about just this
-        let others = |source: usize| {
-            let sizes = known.iter().filter_map(|(_, c)| c.sizes.get(&source));
-            sizes.sum::<usize>()
-        };
-        let merit = |s: usize| {
-            let all = favour.get(&s);
-            (votes.get(&s), all, Reverse(others(s)), Reverse(s))
-        };
-        let flow = |all: &Vec<(Place, bool)>| {
-            let linked = all.iter().filter(|(p, _)| p.linked);
-            let best = linked.max_by_key(|(p, _)| merit(p.source));
-            best.map(|(p, own)| (p.rank, *own))
-        };
-        let mut sources: Vec<usize> = votes.keys().copied().collect();
-        sources.sort_by_key(|&s| Reverse(merit(s)));
-        let line = |s: usize| -> Vec<Option<usize>> {
-            let own = |all: &Vec<(Place, bool)>| {
-                all.iter().find(|(p, _)| p.source == s).map(|(p, _)| p.rank)
-            };
-            found.iter().map(own).collect()
-        };
         Siblings {
-            flow: found.iter().map(flow).collect(),
-            producers: sources.into_iter().map(line).collect(),
+            found,
+            containers: known.into_iter().map(|(_, container)| container).collect(),
             votes,
         }
     }

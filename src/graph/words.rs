@@ -35,7 +35,8 @@ pub struct Words {
     pub trailing: Set,
     pub layer: Set,
     pub fused_layer: Vec<String>,
-    pub containers: Vec<String>,
+    #[serde(deserialize_with = "parted")]
+    pub containers: Vec<Vec<String>>,
     pub weak: Set,
     pub foreign: Set,
     pub parameters: Vec<String>,
@@ -97,11 +98,23 @@ fn yes() -> bool {
 }
 
 impl Words {
+    /// Whether a label says nothing but the model, or what is around it.
+    pub fn is_leading(&self, label: &str) -> bool {
+        label.split('_').all(|w| self.leading.contains(w))
+    }
+
     /// The place in the pipeline of the part with that name; that of the model itself where there is none.
     pub fn tower(&self, name: &str) -> usize {
         let at = |name: &str| self.tower.iter().position(|t| t.name == name);
         at(name).or_else(|| at("")).unwrap_or_default()
     }
+}
+
+/// `"down_blocks"` becomes `down`, `blocks`.
+fn parted<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<Vec<String>>, D::Error> {
+    let labels = Vec::<String>::deserialize(d)?;
+    let parts = |label: &String| label.split('_').map(str::to_owned).collect();
+    Ok(labels.iter().map(parts).collect())
 }
 
 /// `q = ["query"]` becomes `query` → `q`.

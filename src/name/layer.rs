@@ -97,10 +97,10 @@ pub(super) fn container(words: &[Word]) -> Option<usize> {
         Some((head, _)) => word.fused(head).is_some() || head.is_empty() && word.number().is_some(),
         None => text == word.lower,
     };
-    let begins = |i: usize, container: &String| {
-        let mut parts = container.split('_').zip(words[i..].iter());
-        let count = container.split('_').count();
-        i + count <= words.len() && parts.all(|(text, word)| part(text, word))
+    let begins = |i: usize, container: &[String]| {
+        let behind = &words[i..];
+        let mut parts = container.iter().zip(behind);
+        container.len() <= behind.len() && parts.all(|(text, word)| part(text, word))
     };
     let named = (0..words.len()).find(|&i| graph::words().containers.iter().any(|c| begins(i, c)));
     named.or_else(|| {

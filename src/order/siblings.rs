@@ -3,7 +3,7 @@
 //! Several sources may know some of them: what a producer calls the nodes of a family, and the data flow of all nodes. The
 //! producer that knows most gives the line; what it does not know enters behind the nearest that another source has before it.
 
-use crate::graph::{Containers, Segment, Stage, Votes, graph, places, words};
+use crate::graph::{Containers, Segment, Siblings, Stage, Votes, graph, places, words};
 use crate::natural::natural;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -32,23 +32,14 @@ pub(super) const KNOWN: usize = 0;
 /// A module with its children.
 pub(super) type Family = (String, Containers, Vec<Child>);
 
-/// How many children of all these modules each producer knows.
-pub(super) fn votes<'f>(families: impl Iterator<Item = &'f Family>) -> Votes {
-    let mut all = Votes::new();
-    for (label, what, children) in families {
-        let segments: Vec<&Segment> = children.iter().map(|c| &c.segment).collect();
-        let known = places().siblings(label, *what, &segments, &Votes::new());
-        for (producer, votes) in known.votes {
-            *all.entry(producer).or_default() += votes;
-        }
-    }
-    all
+/// What the graph knows of the children of a module.
+pub(super) fn known((label, what, children): &Family) -> Siblings<'static> {
+    places().siblings(label, *what, children.iter().map(|c| &c.segment))
 }
 
-/// Sorts the children of a module; `favour` are the votes of the whole dump.
-pub(super) fn sort((label, what, children): &Family, favour: &Votes) -> Sorted {
-    let segments: Vec<&Segment> = children.iter().map(|c| &c.segment).collect();
-    let known = places().siblings(label, *what, &segments, favour);
+/// Sorts the children of a module by what is known of them; `favour` are the votes of the whole dump.
+pub(super) fn sort(children: &[Child], known: &Siblings<'_>, favour: &Votes) -> Sorted {
+    let known = known.ranks(favour);
     let sections = sections(children, &known.flow);
     let flow = in_flow(children, &known.flow, &sections);
     let mut lines: Vec<Vec<usize>> = known
@@ -115,7 +106,7 @@ fn in_flow(
     let place = |i: usize| -> Place {
         let child = &children[i];
         let label = &child.segment.label;
-        let leading = label.is_empty() || label.split('_').all(|w| words().leading.contains(w));
+        let leading = label.is_empty() || words().is_leading(label);
         if let Some(section) = sections[i] {
             return Some((body, section));
         }
@@ -182,24 +173,20 @@ fn line(children: &[Child], ranks: &[Place]) -> Vec<usize> {
 }
 
 /// Members of interleaved lists stand together by their numbers.
-fn interleave(places: &mut [(usize, (usize, usize), Option<u32>)], children: &[Child]) {
-    let list = |i: usize| graph_list(&children[i].segment);
+fn interleave(line: &mut [(usize, (usize, usize), Option<u32>)], children: &[Child]) {
+    let list = |i: usize| places().interleaved(&children[i].segment.label);
     let mut first: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
-    for (i, place, _) in places.iter() {
+    for (i, place, _) in line.iter() {
         if let Some(list) = list(*i) {
             let known = first.entry(list).or_insert(*place);
             *known = (*place).min(*known);
         }
     }
-    for (i, place, number) in places {
+    for (i, place, number) in line {
         if let (Some(list), Some(n)) = (list(*i), children[*i].segment.number) {
             (*place, *number) = (first[&list], Some(n));
         }
     }
-}
-
-fn graph_list(segment: &Segment) -> Option<usize> {
-    places().interleaved(&segment.label)
 }
 
 /// The first line with what the others add: each behind the nearest that stands before it there, else before the nearest behind.

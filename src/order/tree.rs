@@ -3,7 +3,7 @@
 
 use super::siblings::{self, Child, Family, KNOWN, Sorted};
 use super::{Basis, Item};
-use crate::graph::{Containers, Key, Segment, Stage, graph, places, words};
+use crate::graph::{Containers, Key, Segment, Stage, Votes, graph, places, words};
 use crate::natural::natural;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -178,10 +178,14 @@ impl Tree {
         let families = self.families();
         // modules of one kind hold the same
         let kinds: HashSet<&Family> = families.iter().filter(|f| !f.2.is_empty()).collect();
-        let favour = siblings::votes(kinds.iter().copied());
-        let sorted: HashMap<&Family, Sorted> = kinds
-            .into_iter()
-            .map(|kind| (kind, siblings::sort(kind, &favour)))
+        let known: Vec<_> = kinds.into_iter().map(|k| (k, siblings::known(k))).collect();
+        let mut favour = Votes::new();
+        for (producer, votes) in known.iter().flat_map(|(_, known)| &known.votes) {
+            *favour.entry(*producer).or_default() += votes;
+        }
+        let sorted: HashMap<&Family, Sorted> = known
+            .iter()
+            .map(|(kind, known)| (*kind, siblings::sort(&kind.2, known, &favour)))
             .collect();
         for (module, family) in self.modules.iter_mut().zip(&families) {
             let Some(sorted) = sorted.get(family) else {
@@ -197,10 +201,7 @@ impl Tree {
     /// Whether a module is a layer of a stack, or stands around all of them.
     fn what(&self, at: usize) -> Containers {
         let module = &self.modules[at];
-        let leading = |label: &str| {
-            label.split('_').all(|w| words().leading.contains(w))
-                || places().section(label).is_some()
-        };
+        let leading = |label: &str| words().is_leading(label) || places().section(label).is_some();
         Containers {
             layer: module.segment.number.is_some(),
             model: at == 0
