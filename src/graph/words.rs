@@ -35,8 +35,9 @@ pub struct Words {
     pub trailing: Set,
     pub layer: Set,
     pub fused_layer: Vec<String>,
-    #[serde(deserialize_with = "parted")]
-    pub containers: Vec<Vec<String>>,
+    /// The words of each label, by the first of them without the place of its number.
+    #[serde(deserialize_with = "by_head")]
+    pub containers: HashMap<String, Vec<Vec<String>>>,
     pub weak: Set,
     pub foreign: Set,
     pub parameters: Vec<String>,
@@ -110,11 +111,17 @@ impl Words {
     }
 }
 
-/// `"down_blocks"` becomes `down`, `blocks`.
-fn parted<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<Vec<String>>, D::Error> {
-    let labels = Vec::<String>::deserialize(d)?;
-    let parts = |label: &String| label.split('_').map(str::to_owned).collect();
-    Ok(labels.iter().map(parts).collect())
+/// `"down_blocks"` becomes `down` → `down`, `blocks`.
+fn by_head<'de, D: serde::Deserializer<'de>>(
+    d: D,
+) -> Result<HashMap<String, Vec<Vec<String>>>, D::Error> {
+    let mut all: HashMap<String, Vec<Vec<String>>> = HashMap::new();
+    for label in Vec::<String>::deserialize(d)? {
+        let parts: Vec<String> = label.split('_').map(str::to_owned).collect();
+        let head = parts[0].trim_end_matches('#').to_owned();
+        all.entry(head).or_default().push(parts);
+    }
+    Ok(all)
 }
 
 /// `q = ["query"]` becomes `query` → `q`.

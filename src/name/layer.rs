@@ -102,7 +102,13 @@ pub(super) fn container(words: &[Word]) -> Option<usize> {
         let mut parts = container.iter().zip(behind);
         container.len() <= behind.len() && parts.all(|(text, word)| part(text, word))
     };
-    let named = (0..words.len()).find(|&i| graph::words().containers.iter().any(|c| begins(i, c)));
+    let named = (0..words.len()).find(|&i| {
+        let head = words[i]
+            .lower
+            .trim_end_matches(|c: char| c.is_ascii_digit());
+        let known = graph::words().containers.get(head);
+        known.is_some_and(|all| all.iter().any(|c| begins(i, c)))
+    });
     named.or_else(|| {
         let (_, start, len) = strong_marker(words)?;
         let rest = &words[start + len..];

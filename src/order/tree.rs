@@ -150,8 +150,9 @@ impl Tree {
         all
     }
 
-    /// What the order of the children of each module depends on.
-    fn families(&self) -> Vec<Family> {
+    /// What the order of the children of a module depends on; `None` where it has none.
+    fn family(&self, at: usize) -> Option<Family> {
+        let module = &self.modules[at];
         let child = |&c: &usize| {
             let module = &self.modules[c];
             Child {
@@ -161,23 +162,17 @@ impl Tree {
                 list: self.holds_lists(c),
             }
         };
-        let family = |at: usize| {
-            let module = &self.modules[at];
-            let label = module.segment.label.clone();
-            (
-                label,
-                self.what(at),
-                module.children.iter().map(child).collect(),
-            )
-        };
-        (0..self.modules.len()).map(family).collect()
+        let children: Vec<Child> = module.children.iter().map(child).collect();
+        let label = || module.segment.label.clone();
+        (!children.is_empty()).then(|| (label(), self.what(at), children))
     }
 
     /// Puts the children of all modules in order.
     fn sort(&mut self) {
-        let families = self.families();
+        let families: Vec<Option<Family>> =
+            (0..self.modules.len()).map(|at| self.family(at)).collect();
         // modules of one kind hold the same
-        let kinds: HashSet<&Family> = families.iter().filter(|f| !f.2.is_empty()).collect();
+        let kinds: HashSet<&Family> = families.iter().flatten().collect();
         let known: Vec<_> = kinds.into_iter().map(|k| (k, siblings::known(k))).collect();
         let mut favour = Votes::new();
         for (producer, votes) in known.iter().flat_map(|(_, known)| &known.votes) {
@@ -188,7 +183,7 @@ impl Tree {
             .map(|(kind, known)| (*kind, siblings::sort(&kind.2, known, &favour)))
             .collect();
         for (module, family) in self.modules.iter_mut().zip(&families) {
-            let Some(sorted) = sorted.get(family) else {
+            let Some(sorted) = family.as_ref().and_then(|f| sorted.get(f)) else {
                 continue;
             };
             self.all += sorted.groups.len();
