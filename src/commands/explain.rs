@@ -76,9 +76,9 @@ fn explain_stage(stage: Stage, width: usize, out: &mut dyn Write) -> Result<()> 
     let node = graph().node(stage);
     let family = &graph().families[node.family].name;
     writeln!(out, "{stage} — a stage of {family}")?;
-    entry("what it holds", &node.holds, width, out)?;
+    entry("what it holds", node.holds, width, out)?;
     if !node.operation.is_empty() {
-        entry("operation", &node.operation, width, out)?;
+        entry("operation", node.operation, width, out)?;
     }
     let parents: Vec<&str> = stage.parents().iter().map(|p| p.name()).collect();
     let from = match parents.is_empty() {
@@ -90,10 +90,7 @@ fn explain_stage(stage: Stage, width: usize, out: &mut dyn Write) -> Result<()> 
     let mut by_dialect: Vec<(&str, Vec<&str>)> = Vec::new();
     let spellings = node.names.iter().chain(&node.modules);
     for Spelling { dialect, text } in spellings {
-        match by_dialect
-            .iter_mut()
-            .find(|(known, _)| *known == &**dialect)
-        {
+        match by_dialect.iter_mut().find(|(known, _)| known == dialect) {
             Some((_, texts)) => texts.push(text),
             None => by_dialect.push((dialect, vec![text])),
         }
@@ -128,13 +125,13 @@ fn in_blocks(count: usize) -> String {
 fn explain_family(at: usize, width: usize, out: &mut dyn Write) -> Result<()> {
     let family = &graph().families[at];
     writeln!(out, "{} — a family of stages", family.name)?;
-    entry("", &family.about, width, out)?;
+    entry("", family.about, width, out)?;
     let (nodes, blocks) = nodes_of(at);
     writeln!(out)?;
     for node in nodes {
-        let lines = wrap(&node.holds, width.saturating_sub(INDENT).max(30));
+        let lines = wrap(node.holds, width.saturating_sub(INDENT).max(30));
         for (i, line) in lines.iter().enumerate() {
-            let name = if i == 0 { &*node.name } else { "" };
+            let name = if i == 0 { node.name } else { "" };
             writeln!(out, "  {name:<20} {line}")?;
         }
     }
@@ -155,7 +152,7 @@ fn families(width: usize, out: &mut dyn Write) -> Result<()> {
             out,
         )?;
         let (nodes, blocks) = nodes_of(at);
-        let mut names: Vec<String> = nodes.iter().map(|n| n.name.clone()).collect();
+        let mut names: Vec<String> = nodes.iter().map(|n| n.name.to_owned()).collect();
         if blocks > 0 {
             names.push(in_blocks(blocks));
         }
@@ -213,7 +210,7 @@ fn nearest(id: &str) -> String {
         .map(|c| c.id)
         .chain(METRICS.iter().map(|m| m.id))
         .chain(graph().stages().iter().map(|s| s.name()))
-        .chain(graph().families.iter().map(|f| f.name.as_str()))
+        .chain(graph().families.iter().map(|f| f.name))
         .chain(NOTES.iter().map(|n| n.0));
     match ids
         .max_by_key(|other| common(other))
@@ -257,7 +254,7 @@ mod tests {
             .map(|m| m.id)
             .chain(graph().stages().iter().map(|s| s.name()))
             .chain(GRADES.iter().map(|g| g.0))
-            .chain(graph().families.iter().map(|f| f.name.as_str()))
+            .chain(graph().families.iter().map(|f| f.name))
         {
             assert!(text(Some(id)).unwrap().starts_with(id), "{id}");
         }

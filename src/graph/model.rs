@@ -1,14 +1,10 @@
-//! Reads `models/*.toml`: one file for each family of models, its nodes in the order in which they run.
+//! The families of `models/*.toml` together: one file for each, its nodes in the order in which they run.
 
-use super::condition::{Condition, Term};
+use super::condition::Condition;
+use super::rows::{FileRow, ModelError, Name, NodeRow, Per, Source, lasting, spellings};
 use super::stage::{KNOWN, Stage};
-use serde::Deserialize;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
-use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
-use toml::Spanned;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 /// All families together.
 #[derive(Debug, Default)]
@@ -17,30 +13,30 @@ pub struct Graph {
     nodes: Vec<Node>,
     /// All nodes as they run.
     order: Vec<Stage>,
-    by_name: HashMap<String, Stage>,
+    by_name: HashMap<&'static str, Stage>,
     /// The nodes by what GGUF calls their weights, those of layers apart.
-    by_weight: HashMap<(bool, String), Stage>,
+    by_weight: HashMap<(bool, &'static str), Stage>,
     pub choices: Vec<Choice>,
     /// (dialect, spelling) of what is known to be no node.
     pub nothing: Vec<Spelling>,
     /// Lists whose members of one number run one after the other.
-    pub interleaved: Vec<Vec<String>>,
+    pub interleaved: Vec<Vec<&'static str>>,
 }
 
 /// A kind of model, or of a part of models.
 #[derive(Debug)]
 pub struct Family {
-    pub name: String,
-    pub about: String,
+    pub name: &'static str,
+    pub about: &'static str,
 }
 
 /// A place in a model where a tensor can be tapped.
 #[derive(Debug, Default)]
 pub struct Node {
-    pub name: String,
+    pub name: &'static str,
     pub family: usize,
-    pub holds: String,
-    pub operation: String,
+    pub holds: &'static str,
+    pub operation: &'static str,
     pub inputs: Vec<Stage>,
     /// What is computed from it, in the same step or in a later one.
     pub readers: Vec<Stage>,
@@ -52,7 +48,7 @@ pub struct Node {
     pub per_block: bool,
     /// Many models do not have it: its absence is no gap in a dump.
     pub optional: bool,
-    pub hint: String,
+    pub hint: &'static str,
     /// In every layer but the first, the node of the layer before that it is computed from.
     pub previous: Option<Stage>,
     /// The node of the last layer that it is computed from, where there are layers.
@@ -64,7 +60,7 @@ pub struct Node {
     /// The same for a module that ends with the operation.
     pub module_reads: Vec<Condition>,
     /// What GGUF calls its weight.
-    pub weights: Vec<String>,
+    pub weights: Vec<&'static str>,
     pub names: Vec<Spelling>,
     pub modules: Vec<Spelling>,
     /// Its place among all nodes, as they run.
@@ -74,236 +70,29 @@ pub struct Node {
 }
 
 /// How one producer writes a node, without the layer and the model's own prefix.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Spelling {
-    pub dialect: Arc<str>,
-    pub text: String,
+    pub dialect: &'static str,
+    pub text: &'static str,
 }
 
 /// A spelling whose meaning depends on what else the dump holds.
 #[derive(Debug)]
 pub struct Choice {
-    pub name: String,
+    pub name: &'static str,
     pub is: Vec<Condition>,
     /// The node that a later occurrence of the same name is, where one name stands for an operation and its rotation.
     pub rotated: Option<Stage>,
     pub names: Vec<Spelling>,
 }
 
-/// Why a file is no description of nodes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelError {
-    pub path: String,
-    /// Counted from 1; 0 where no line is to blame.
-    pub line: usize,
-    pub message: String,
-}
-
-impl fmt::Display for ModelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => write!(f, "{}: {}", self.path, self.message),
-            line => write!(f, "{} line {line}: {}", self.path, self.message),
-        }
-    }
-}
-
-impl std::error::Error for ModelError {}
-
-impl ModelError {
-    pub(super) fn late(path: &str) -> ModelError {
-        ModelError {
-            path: path.to_owned(),
-            line: 0,
-            message: "the nodes of this process are read already".into(),
-        }
-    }
-}
-
-type Spellings = BTreeMap<String, Vec<String>>;
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileRow<N> {
-    family: String,
-    about: String,
-    #[serde(default)]
-    interleaved: Vec<Vec<String>>,
-    #[serde(default = "Vec::new")]
-    node: Vec<NodeRow<N>>,
-    #[serde(default = "Vec::new")]
-    choice: Vec<ChoiceRow<N>>,
-    #[serde(default)]
-    nothing: Spellings,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NodeRow<N> {
-    name: N,
-    holds: String,
-    #[serde(default)]
-    operation: String,
-    #[serde(default = "Vec::new")]
-    inputs: Vec<N>,
-    /// Nodes that run before it, although it is not computed from them.
-    #[serde(default = "Vec::new")]
-    after: Vec<N>,
-    /// Nodes of other families that it is an input of.
-    #[serde(default = "Vec::new")]
-    feeds: Vec<N>,
-    #[serde(default)]
-    per: Per,
-    #[serde(default)]
-    optional: bool,
-    #[serde(default)]
-    hint: String,
-    previous: Option<N>,
-    last: Option<N>,
-    cached: Option<N>,
-    #[serde(default = "Vec::new")]
-    reads: Vec<ConditionRow<N>>,
-    #[serde(default = "Vec::new")]
-    module_reads: Vec<ConditionRow<N>>,
-    #[serde(default)]
-    weights: Vec<String>,
-    #[serde(default)]
-    names: Spellings,
-    #[serde(default)]
-    modules: Spellings,
-}
-
-#[derive(Deserialize, Default, PartialEq)]
-#[serde(rename_all = "snake_case")]
-enum Per {
-    #[default]
-    Layer,
-    Model,
-    Block,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ChoiceRow<N> {
-    name: String,
-    #[allow(dead_code)] // for readers of the file
-    about: String,
-    is: Vec<ConditionRow<N>>,
-    rotated: Option<N>,
-    names: Spellings,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConditionRow<N> {
-    node: Option<N>,
-    #[serde(default = "Vec::new")]
-    when: Vec<N>,
-    #[serde(default)]
-    cost: u8,
-}
-
-/// A name in a file, and where it stands there.
-trait Name {
-    fn text(&self) -> &str;
-    fn place(&self) -> Option<Range<usize>>;
-}
-
-impl Name for Spanned<String> {
-    fn text(&self) -> &str {
-        self.get_ref()
-    }
-
-    fn place(&self) -> Option<Range<usize>> {
-        Some(self.span())
-    }
-}
-
-/// In the files of the program, which a test reads: what is wrong there needs no line.
-impl Name for String {
-    fn text(&self) -> &str {
-        self
-    }
-
-    fn place(&self) -> Option<Range<usize>> {
-        None
-    }
-}
-
-fn spellings(rows: Spellings) -> Vec<Spelling> {
-    let all = rows.into_iter().flat_map(|(dialect, texts)| {
-        let dialect: Arc<str> = dialect.into();
-        texts.into_iter().map(move |text| Spelling {
-            dialect: Arc::clone(&dialect),
-            text,
-        })
-    });
-    all.collect()
-}
-
-/// One file while it is read.
-struct Source<'a> {
-    path: &'a str,
-    text: &'a str,
-}
-
-impl Source<'_> {
-    fn error(&self, at: Option<Range<usize>>, message: String) -> ModelError {
-        let line = at.map_or(0, |at| {
-            let before = &self.text.as_bytes()[..at.start.min(self.text.len())];
-            before.iter().filter(|b| **b == b'\n').count() + 1
-        });
-        ModelError {
-            path: self.path.to_owned(),
-            line,
-            message,
-        }
-    }
-
-    fn read(&self) -> Result<FileRow<Spanned<String>>, ModelError> {
-        toml::from_str(self.text).map_err(|e| self.error(e.span(), e.message().replace('\n', ", ")))
-    }
-
-    fn stage(&self, graph: &Graph, name: &impl Name) -> Result<Stage, ModelError> {
-        graph.find(name.text()).ok_or_else(|| {
-            let near = graph.nearest(name.text());
-            let hint = near.map_or(String::new(), |n| format!("; `{n}` is near"));
-            self.error(
-                name.place(),
-                format!("no node is called `{}`{hint}", name.text()),
-            )
-        })
-    }
-
-    fn stages(&self, graph: &Graph, names: &[impl Name]) -> Result<Vec<Stage>, ModelError> {
-        names.iter().map(|name| self.stage(graph, name)).collect()
-    }
-
-    fn maybe(&self, graph: &Graph, name: &Option<impl Name>) -> Result<Option<Stage>, ModelError> {
-        name.as_ref().map(|n| self.stage(graph, n)).transpose()
-    }
-
-    fn conditions<N: Name>(
-        &self,
-        graph: &Graph,
-        rows: &[ConditionRow<N>],
-    ) -> Result<Vec<Condition>, ModelError> {
-        let term =
-            |text: &N| Term::read(text.text(), graph).map_err(|e| self.error(text.place(), e));
-        let condition = |row: &ConditionRow<N>| {
-            Ok(Condition {
-                stage: self.maybe(graph, &row.node)?,
-                when: row.when.iter().map(term).collect::<Result<_, _>>()?,
-                cost: row.cost,
-            })
-        };
-        rows.iter().map(condition).collect()
-    }
-}
-
 impl Graph {
-    /// Reads the families of the program, which the build has turned into JSON, then files given as (path, text); a node may name nodes of any family.
-    pub(super) fn read(families: &[&str], files: &[(&str, &str)]) -> Result<Graph, ModelError> {
+    /// Reads the families of the program, which the build has turned into JSON, then files given as (path, text); a node may
+    /// name nodes of any family.
+    pub(super) fn read(
+        families: &[&'static str],
+        files: &[(&str, &str)],
+    ) -> Result<Graph, ModelError> {
         let own = Source {
             path: "models",
             text: "",
@@ -311,7 +100,7 @@ impl Graph {
         let rows = families
             .iter()
             .map(|text| serde_json::from_str(text))
-            .collect::<Result<Vec<FileRow<String>>, _>>()
+            .collect::<Result<Vec<FileRow<&'static str>>, _>>()
             .map_err(|e| own.error(None, e.to_string()))?;
         let sources: Vec<Source<'_>> = files
             .iter()
@@ -323,9 +112,7 @@ impl Graph {
             .collect::<Result<Vec<_>, _>>()?;
         let mut graph = Graph::default();
         for (number, name) in KNOWN.iter().enumerate() {
-            graph
-                .by_name
-                .insert((*name).to_owned(), Stage(number as u16));
+            graph.by_name.insert(name, Stage(number as u16));
             graph.nodes.push(Node::default());
         }
         // the order of the files, as far as inputs leave it open
@@ -336,10 +123,10 @@ impl Graph {
         for (source, file) in sources.iter().zip(&more) {
             graph.place_all(source, file, &mut written)?;
         }
-        for file in rows {
+        for file in &rows {
             graph.add(&own, file)?;
         }
-        for (source, file) in sources.iter().zip(more) {
+        for (source, file) in sources.iter().zip(&more) {
             graph.add(source, file)?;
         }
         graph.rank(&written).map_err(|name| {
@@ -366,26 +153,27 @@ impl Graph {
     }
 
     /// Adds a family whose nodes have their numbers.
-    fn add<N: Name>(&mut self, source: &Source<'_>, file: FileRow<N>) -> Result<(), ModelError> {
+    fn add<N: Name>(&mut self, source: &Source<'_>, file: &FileRow<N>) -> Result<(), ModelError> {
         let family = self.families.len();
         self.families.push(Family {
-            name: file.family,
-            about: file.about,
+            name: file.family.lasting(),
+            about: file.about.lasting(),
         });
-        for row in file.node {
+        for row in &file.node {
             self.add_node(source, family, row)?;
         }
-        for row in file.choice {
+        for row in &file.choice {
             let choice = Choice {
-                name: row.name,
+                name: row.name.lasting(),
                 is: source.conditions(self, &row.is)?,
                 rotated: source.maybe(self, &row.rotated)?,
-                names: spellings(row.names),
+                names: spellings(&row.names),
             };
             self.choices.push(choice);
         }
-        self.nothing.extend(spellings(file.nothing));
-        self.interleaved.extend(file.interleaved);
+        self.nothing.extend(spellings(&file.nothing));
+        let lists = file.interleaved.iter();
+        self.interleaved.extend(lists.map(|list| lasting(list)));
         Ok(())
     }
 
@@ -410,8 +198,8 @@ impl Graph {
         if !node.name.is_empty() {
             return refuse(format!("the node `{text}` is declared twice"));
         }
-        node.name = text.to_owned();
-        self.by_name.insert(text.to_owned(), stage);
+        node.name = name.lasting();
+        self.by_name.insert(node.name, stage);
         Ok(stage)
     }
 
@@ -419,14 +207,14 @@ impl Graph {
         &mut self,
         source: &Source<'_>,
         family: usize,
-        row: NodeRow<N>,
+        row: &NodeRow<N>,
     ) -> Result<(), ModelError> {
         let stage = source.stage(self, &row.name)?;
         let mut inputs = source.stages(self, &row.inputs)?;
         // what other families fed into it before it was read itself
         inputs.append(&mut self.nodes[stage.0 as usize].inputs);
         let node = Node {
-            name: row.name.text().to_owned(),
+            name: row.name.lasting(),
             family,
             inputs,
             readers: Vec::new(),
@@ -434,20 +222,17 @@ impl Graph {
             per_layer: row.per == Per::Layer,
             per_block: row.per == Per::Block,
             optional: row.optional,
-            hint: match row.hint.is_empty() {
-                true => row.holds.clone(),
-                false => row.hint,
-            },
-            holds: row.holds,
-            operation: row.operation,
+            hint: row.hint.as_ref().unwrap_or(&row.holds).lasting(),
+            holds: row.holds.lasting(),
+            operation: row.operation.as_ref().map_or("", Name::lasting),
             previous: source.maybe(self, &row.previous)?,
             last: source.maybe(self, &row.last)?,
             cached: source.maybe(self, &row.cached)?,
             reads: source.conditions(self, &row.reads)?,
             module_reads: source.conditions(self, &row.module_reads)?,
-            weights: row.weights,
-            names: spellings(row.names),
-            modules: spellings(row.modules),
+            weights: lasting(&row.weights),
+            names: spellings(&row.names),
+            modules: spellings(&row.modules),
             rank: 0,
             linked: false,
         };
@@ -468,7 +253,7 @@ impl Graph {
                 .chain(&node.cached)
                 .map(|s| s.0)
                 .collect();
-            for weight in node.weights.clone() {
+            for weight in &node.weights {
                 self.by_weight
                     .entry((node.per_layer, weight))
                     .or_insert(stage);
@@ -499,7 +284,7 @@ impl Graph {
     }
 
     /// Numbers the nodes as they run: a node behind its inputs, else as the files have them. `Err` names one of a circle.
-    fn rank(&mut self, written: &[Stage]) -> Result<(), String> {
+    fn rank(&mut self, written: &[Stage]) -> Result<(), &'static str> {
         let mut waits = vec![0usize; self.nodes.len()];
         let mut behind: Vec<Vec<usize>> = vec![Vec::new(); self.nodes.len()];
         let mut place = vec![0; self.nodes.len()];
@@ -525,7 +310,7 @@ impl Graph {
             }
         }
         match waits.iter().position(|n| *n > 0) {
-            Some(node) => Err(self.nodes[node].name.clone()),
+            Some(node) => Err(self.nodes[node].name),
             None => Ok(()),
         }
     }
@@ -557,16 +342,14 @@ impl Graph {
 
     /// The node whose weight GGUF calls so, in a layer or outside.
     pub fn of_weight(&self, in_layer: bool, name: &str) -> Option<Stage> {
-        self.by_weight.get(&(in_layer, name.to_owned())).copied()
+        self.by_weight.get(&(in_layer, name)).copied()
     }
 
-    fn nearest(&self, name: &str) -> Option<&str> {
-        let near = self
-            .by_name
-            .keys()
-            .map(|n| (strsim::jaro_winkler(n, name), n));
+    pub(super) fn nearest(&self, name: &str) -> Option<&'static str> {
+        let names = self.by_name.keys();
+        let near = names.map(|n| (strsim::jaro_winkler(n, name), *n));
         let best = near.max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))?;
-        (best.0 > 0.8).then_some(best.1.as_str())
+        (best.0 > 0.8).then_some(best.1)
     }
 }
 

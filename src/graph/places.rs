@@ -8,7 +8,7 @@ use super::word::split;
 use super::{Spelling, graph, words};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 /// What the spellings of all nodes say of modules and their children.
 #[derive(Debug, Default)]
@@ -112,7 +112,7 @@ impl Siblings<'_> {
 impl Places {
     fn new() -> Places {
         let mut places = Places::default();
-        let mut sources: HashMap<(usize, Arc<str>), usize> = HashMap::new();
+        let mut sources: HashMap<(usize, &str), usize> = HashMap::new();
         for &stage in graph().stages() {
             let node = graph().node(stage);
             let top = match (node.per_layer, node.per_block) {
@@ -121,8 +121,8 @@ impl Places {
                 _ => MODEL,
             };
             let own = Spelling {
-                dialect: "tdiff".into(),
-                text: node.name.clone(),
+                dialect: "tdiff",
+                text: node.name,
             };
             let own = (!node.per_block).then_some(&own);
             for spelling in node.names.iter().chain(&node.modules).chain(own) {
@@ -135,7 +135,7 @@ impl Places {
                     continue;
                 }
                 let next = sources.len();
-                let source = (node.family, spelling.dialect.clone());
+                let source = (node.family, spelling.dialect);
                 let source = *sources.entry(source).or_insert(next);
                 let place = Place {
                     source,
@@ -154,16 +154,22 @@ impl Places {
                     container = label;
                 }
                 // what people type by hand has no modules
-                let typed = &*spelling.dialect == "words";
+                let typed = spelling.dialect == "words";
                 for label in labels.into_iter().filter(|_| !typed) {
                     let words: Vec<String> = split(label).into_iter().map(|w| w.lower).collect();
                     places.vocabulary.insert(words.join("_"));
                 }
             }
         }
-        let labels = |list: &Vec<String>| list.iter().map(|l| Segment::read(l).label).collect();
-        places.interleaved = graph().interleaved.iter().map(labels).collect();
-        places.sections = words().sections.iter().map(labels).collect();
+        let label = |text: &str| Segment::read(text).label;
+        let lists = graph().interleaved.iter();
+        places.interleaved = lists
+            .map(|l| l.iter().map(|l| label(l)).collect())
+            .collect();
+        let sections = words().sections.iter();
+        places.sections = sections
+            .map(|s| s.iter().map(|l| label(l)).collect())
+            .collect();
         places
     }
 

@@ -73,7 +73,7 @@ nodes! {
 
 impl Stage {
     pub fn name(self) -> &'static str {
-        &graph().node(self).name
+        graph().node(self).name
     }
 
     /// What it is computed from. A parent that the model does not have stands for its own parents.
@@ -87,7 +87,7 @@ impl Stage {
 
     /// Where to look when nothing tested explains a difference that begins here.
     pub fn hint(self) -> &'static str {
-        &graph().node(self).hint
+        graph().node(self).hint
     }
 
     /// Whether it is a node of the first family, which is part of most models.

@@ -18,6 +18,12 @@ fn main() {
         let read: serde_json::Value =
             toml::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let text = serde_json::to_string(&read).expect("a model is plain data");
+        // texts are borrowed from the output, which must hold them as they are
+        assert!(
+            !text.contains('\\'),
+            "{}: quotes or line ends in a text",
+            file.display()
+        );
         let name = file.file_stem().expect("a model has a name");
         fs::write(Path::new(&out).join(name).with_extension("json"), text)
             .expect("the output can be written");

@@ -155,12 +155,13 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut dialects: Vec<&'static str> = Vec::new();
     dialects.extend(graph::words().dialects.iter().map(String::as_str));
     let spellings = spellings();
+    let mut number: HashMap<&str, usize> = dialects.iter().copied().zip(0..).collect();
     for (spelling, ..) in &spellings {
-        if !dialects.contains(&&*spelling.dialect) {
-            dialects.push(&spelling.dialect);
-        }
+        number.entry(spelling.dialect).or_insert_with(|| {
+            dialects.push(spelling.dialect);
+            dialects.len() - 1
+        });
     }
-    let number = |name: &str| dialects.iter().position(|d| *d == name);
     let mut entries = Vec::with_capacity(2048);
     let mut add = |dialect, text: &str, layered, reading| {
         let (exact, canonical) = forms(text, &mut exacts, &mut canonicals);
@@ -173,8 +174,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         });
     };
     for (spelling, layered, reading) in spellings {
-        let dialect = number(&spelling.dialect).unwrap_or(dialects.len());
-        add(dialect, &spelling.text, layered, reading);
+        add(number[spelling.dialect], spelling.text, layered, reading);
     }
     for stage in graph::graph().keyed() {
         let (layered, reading) = (stage.is_per_layer(), Reading::Stage(stage));
