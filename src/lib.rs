@@ -28,6 +28,7 @@ pub mod cli;
 pub mod commands;
 pub mod compare;
 pub mod config;
+mod content;
 pub mod diagnose;
 pub mod dtype;
 pub mod dump;

@@ -3,6 +3,7 @@
 use crate::assemble::Results;
 use crate::causes;
 use crate::config::Config;
+use crate::content::{Names, settle};
 use crate::diagnose::investigate;
 use crate::error::{Error, Result};
 use crate::judge::{Rules, judge_all};
@@ -13,7 +14,7 @@ use crate::order::{self, Sequence, unused};
 use crate::pairs::{Outcome, Pair, align_all, compare_all};
 use crate::report::Report;
 use crate::sides::{Selection, Side, Sides, Slot, one_side};
-use crate::suggest::{self, Names, Suggestion, suggest};
+use crate::suggest::{self, Suggestion, suggest};
 use crate::text::count;
 use crate::threads;
 
@@ -104,14 +105,8 @@ pub fn plan(config: &Config) -> Result<Plan> {
     let lost = [sides.reference.lost_names(), sides.candidate.lost_names()];
     let r = sides.reference.entries(&lost[0]);
     let c = sides.candidate.entries(&lost[1]);
-    let pairing = pair(&r, &c, &sides.options);
-    notes.extend(
-        pairing
-            .notes
-            .iter()
-            .map(|n| Note::new(n.id, n.message.clone()).about(n.names.clone())),
-    );
-    let mut suggestions = suggest(
+    let mut pairing = pair(&r, &c, &sides.options);
+    let names = [
         Names {
             entries: &r,
             tensors: &sides.reference.tensors,
@@ -120,9 +115,15 @@ pub fn plan(config: &Config) -> Result<Plan> {
             entries: &c,
             tensors: &sides.candidate.tensors,
         },
-        &pairing,
-        &sides.options,
+    ];
+    let likely = settle(names, &mut pairing);
+    notes.extend(
+        pairing
+            .notes
+            .iter()
+            .map(|n| Note::new(n.id, n.message.clone()).about(n.names.clone())),
     );
+    let mut suggestions = suggest(names, &likely, &pairing.keys, &sides.options);
     let slots = Slot::all(&pairing);
     let keys = [keys_of(&slots, 0, r.len()), keys_of(&slots, 1, c.len())];
     let items = [

@@ -433,6 +433,7 @@ impl<'a> Matcher<'a> {
             reference_tag: None,
             candidate_tag: None,
             places: Default::default(),
+            keys: [self.r.keys, self.c.keys],
         }
     }
 

@@ -26,6 +26,8 @@ pub struct Pairing {
     pub candidate_tag: Option<String>,
     /// What the names of the reference and of the candidate say of the order.
     pub places: [Places; 2],
+    /// What the names of either side say, one key per entry.
+    pub keys: [Vec<Key>; 2],
 }
 
 /// Two tensors that are the same place in the model.
@@ -53,6 +55,10 @@ pub enum How {
     Only,
     /// One tensor of a side against each rank of the other.
     Replica,
+    /// The values, whatever the names say.
+    Content,
+    /// The best that values, words and places say together; the values alone do not prove it.
+    Guess,
 }
 
 /// Something about names that the report should say.

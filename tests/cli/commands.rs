@@ -100,12 +100,16 @@ fn an_empty_folder_and_a_folder_of_pictures_say_what_was_found() {
 #[test]
 fn unrelated_names_do_not_pair_and_exit_with_2_also_with_allow_missing() {
     let dir = tempfile::tempdir().unwrap();
-    for (side, names) in [("ref", ["conv1", "pool"]), ("cand", ["alpha", "omega"])] {
+    let sides = [
+        ("ref", ["conv1", "pool"], 1.0),
+        ("cand", ["alpha", "omega"], -9.0),
+    ];
+    for (side, names, first) in sides {
         for name in names {
             npy(
                 &dir.path().join(side).join(format!("{name}.npy")),
                 &[4],
-                &[1.0, 2.0, 3.0, 4.0],
+                &[first, 2.0, 3.0 * first, name.len() as f32],
             );
         }
     }

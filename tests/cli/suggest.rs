@@ -1,13 +1,14 @@
-//! Names that do not pair are answered with the rule that pairs them, and that rule works.
+//! What names and values do not settle is answered with the rule that does, and that rule works.
 
 use super::commands::{json, npy, tdiff, text};
 use std::path::Path;
 
-/// Folders of tensors of 16 values; the same number gives the same values.
+/// Folders of tensors of 16 values, which no other tensor has.
 fn folder(root: &Path, side: &str, files: &[(&str, usize)]) -> String {
     let folder = root.join(side);
     for (name, seed) in files {
-        let values = (0..16).map(|i| ((i * 7 + seed * 5) % 11) as f32 + *seed as f32);
+        let seed = *seed + 20 * side.len();
+        let values = (0..16).map(|i| ((i * 7 + seed * 5) % 11) as f32 + seed as f32);
         npy(
             &folder.join(format!("{name}.npy")),
             &[2, 8],
@@ -35,78 +36,69 @@ fn foreign(root: &Path) -> [String; 2] {
     let r = &[
         ("layers.0.attention_norm", 1),
         ("layers.0.mlp.zig_gate", 2),
-        ("layers.0.mlp.mixed", 3),
         ("layers.1.mlp.zig_gate", 4),
-        ("layers.1.mlp.mixed", 5),
     ];
     let c = &[
         ("layers.0.attention_norm", 1),
         ("blk-0.mlp.zag_gate", 2),
-        ("blk-0.other", 3),
         ("blk-1.mlp.zag_gate", 4),
-        ("blk-1.other", 5),
     ];
     [folder(root, "ref", r), folder(root, "cand", c)]
 }
 
+const MAP: &str = "cand:blk-{layer}.mlp.zag_gate=layers.{layer}.mlp.zig_gate";
+
 #[test]
-fn a_printed_map_pairs_the_tensors() {
+fn a_guess_is_told_with_the_map_that_makes_it_sure() {
     let dir = tempfile::tempdir().unwrap();
     let sides = foreign(dir.path());
     let sides = [&*sides[0], &*sides[1]];
-    let before = run(&sides, &[], &[]);
-    let said = text(&before.stdout);
-    assert_eq!(before.status.code(), Some(1), "{said}");
-    let found = maps(&said);
-    assert_eq!(found.len(), 4, "one rule for each kind: {said}");
-    assert!(
-        said.contains("tdiff pairs says why [suggested_pairs]"),
-        "{said}"
-    );
-    assert!(found[1].contains("{layer}"), "{found:?}");
-    let after = json(&run(&sides, &found, &["--format", "json"]));
-    assert_eq!(after["counts"]["compared"], 5, "{after:#}");
-    assert_eq!(after["counts"]["missing_in_candidate"], 0);
-    assert_eq!(after["verdict"], "agreed");
+    let said = text(&run(&sides, &[], &[]).stdout);
+    assert!(said.contains("[paired_by_guess]"), "{said}");
+    assert_eq!(maps(&said), ["--map", MAP], "{said}");
+    let report = json(&run(&sides, &[], &["--format", "json"]));
+    let notes = report["notes"].as_array().unwrap();
+    let note = notes.iter().find(|n| n["id"] == "suggested_pairs").unwrap();
+    assert_eq!(note["tensors"].as_array().unwrap().len(), 4);
+    let after = json(&run(&sides, &maps(&said), &["--format", "json"]));
+    assert_eq!(after["counts"]["compared"], 3, "{after:#}");
+    let notes = after["notes"].as_array().unwrap();
+    assert!(notes.iter().all(|n| n["id"] != "paired_by_guess"));
 }
 
 #[test]
-fn pairs_and_the_report_list_suggestions_as_data() {
+fn pairs_lists_suggestions_as_data() {
     let dir = tempfile::tempdir().unwrap();
     let sides = foreign(dir.path());
     let said = text(&tdiff(&["pairs", &sides[0], &sides[1]]).stdout);
     assert!(
-        said.contains("zag_gate: equal values, same shape [2, 8], "),
+        said.contains("zag_gate: same shape [2, 8], at 2 places"),
         "{said}"
     );
     let plan = json(&tdiff(&["pairs", &sides[0], &sides[1], "--format", "json"]));
     let suggestions = plan["suggestions"].as_array().unwrap();
-    assert_eq!(suggestions.len(), 2);
+    assert_eq!(suggestions.len(), 1);
     let first = suggestions[0].as_object().unwrap();
     assert!(first.keys().eq(["reference", "candidate", "why", "map"]));
     assert_eq!(first["reference"].as_array().unwrap().len(), 2);
-    let report = json(&tdiff(&[&sides[0], &sides[1], "--format", "json"]));
-    let notes = report["notes"].as_array().unwrap();
-    let note = notes.iter().find(|n| n["id"] == "suggested_pairs").unwrap();
-    assert_eq!(note["tensors"].as_array().unwrap().len(), 8);
 }
 
 #[test]
 fn where_nothing_pairs_the_error_ends_with_rules_that_work() {
     let dir = tempfile::tempdir().unwrap();
-    let r = folder(dir.path(), "ref", &[("alpha", 1), ("beta", 2)]);
-    let c = folder(dir.path(), "cand", &[("gamma", 2), ("delta", 1)]);
+    let r = folder(dir.path(), "ref", &[("gate_of_ab", 1), ("sum_of_bc", 2)]);
+    let c = folder(
+        dir.path(),
+        "cand",
+        &[("the.gates.xy", 1), ("the.sums.yz", 2)],
+    );
     let before = tdiff(&[&r, &c]);
-    assert_eq!(before.status.code(), Some(2));
+    assert_eq!(before.status.code(), Some(2), "{}", text(&before.stdout));
     let said = text(&before.stderr);
     assert!(said.trim_end().ends_with('\''), "{said}");
     let found = maps(&said);
-    assert_eq!(
-        found,
-        ["--map", "cand:delta=alpha", "--map", "cand:gamma=beta"]
-    );
-    let after = run(&[&r, &c], &found, &[]);
-    assert_eq!(after.status.code(), Some(0), "{}", text(&after.stdout));
+    let after = json(&run(&[&r, &c], &found, &["--format", "json"]));
+    assert_eq!(after["counts"]["compared"], 2, "{after:#}");
 }
 
 #[test]
@@ -137,6 +129,4 @@ fn tags_and_steps_stay_out_of_a_rule() {
             "cand:layers.{layer}.zag_gate=layers.{layer}.zig_gate"
         ]
     );
-    let after = run(&sides, &found, &[]);
-    assert_eq!(after.status.code(), Some(0), "{}", text(&after.stdout));
 }
