@@ -2,6 +2,9 @@
 //!
 //! A line `NAME = (TYPE) OP(SOURCES) = {DIMS}`, then nested brackets with the first and last three elements of the three
 //! inner dimensions, one block per index of the outermost, and `sum = …`. Dimensions stand innermost first.
+//!
+//! Two relatives: the Python hooks of llama.cpp's model-conversion guide print the same with `... = {torch.Size(SHAPE)}`, the first
+//! of a batch only and heads side by side; clip.cpp prints `NAME.shape = [DIMS]`, then `NAME.data: [` and the values, without sum.
 
 use super::digits::{Precision, rounded};
 use super::header::from_ggml;
@@ -24,12 +27,57 @@ pub struct Header {
 
 impl Header {
     pub fn of(line: &str) -> Option<Header> {
+        Header::of_graph(line).or_else(|| Header::of_module(line))
+    }
+
+    /// `ggml_debug: NAME = (f32)  ... = {torch.Size([1, 2, 8])}`.
+    fn of_module(line: &str) -> Option<Header> {
+        let (left, shape) = line.trim_end().split_once("= {torch.Size([")?;
+        let shape = numbers(shape.strip_suffix("])}")?)?;
+        let (name, rest) = left.split_once(" = (")?;
+        let name = name.strip_prefix("ggml_debug: ").unwrap_or(name).trim();
+        let (dtype, _) = rest.split_once(')')?;
+        // the first of the batch; heads are printed side by side
+        let (rows, inner) = match shape[..] {
+            [rows, inner] | [_, rows, inner] => (rows, inner),
+            [_, rows, heads, dim] => (rows, heads.checked_mul(dim)?),
+            _ => return None,
+        };
+        (!name.is_empty()).then(|| Header {
+            name: name.to_owned(),
+            operation: String::new(),
+            dtype: DType::parse(dtype),
+            dims: vec![1, 1, rows, inner],
+        })
+    }
+
+    /// `NAME.shape = [8, 2]`, innermost first.
+    pub fn of_shape(line: &str) -> Option<Header> {
+        let (name, dims) = line.trim().split_once(".shape = [")?;
+        let mut dims = numbers(dims.strip_suffix(']')?)?;
+        if dims.len() > 4 || name.is_empty() || name.contains(char::is_whitespace) {
+            return None;
+        }
+        dims.resize(4, 1);
+        dims.reverse();
+        Some(Header {
+            name: name.to_owned(),
+            operation: String::new(),
+            dtype: Some(DType::F32),
+            dims,
+        })
+    }
+
+    /// Whether the values of the tensor stand below this line: `NAME.data: [`.
+    pub fn is_data(&self, line: &str) -> bool {
+        let name = line.trim().strip_suffix(".data: [");
+        name == Some(self.name.as_str())
+    }
+
+    fn of_graph(line: &str) -> Option<Header> {
         let (left, dims) = line.trim_end().rsplit_once(") = {")?;
         let dims = dims.strip_suffix('}')?;
-        let mut dims = dims
-            .split(',')
-            .map(|d| d.trim().parse().ok())
-            .collect::<Option<Vec<usize>>>()?;
+        let mut dims = numbers(dims)?;
         if dims.len() != 4 {
             return None;
         }
@@ -62,6 +110,10 @@ impl Header {
     }
 }
 
+fn numbers(list: &str) -> Option<Vec<usize>> {
+    list.split(',').map(|n| n.trim().parse().ok()).collect()
+}
+
 /// One tensor of the log, while its lines arrive.
 #[derive(Debug)]
 pub struct Block {
@@ -69,6 +121,8 @@ pub struct Block {
     nest: Nest,
     pub precision: Precision,
     pub sum: Option<Rounded>,
+    /// No sum ends it.
+    bare: bool,
     fault: Option<Fault>,
 }
 
@@ -91,8 +145,17 @@ impl Block {
             nest,
             precision: Precision::default(),
             sum: None,
+            bare: false,
             fault,
         }
+    }
+
+    /// Values that no sum ends, below a line that [`Header::is_data`].
+    pub fn bare(header: Header) -> Block {
+        let mut block = Block::new(header);
+        block.bare = true;
+        block.fault = block.fault.or(block.nest.open().err());
+        block
     }
 
     /// Takes one line; `ended`: the line is there to its end.
@@ -110,11 +173,20 @@ impl Block {
         if body.strip_prefix("sum_sq = ").is_some() {
             return Taken::Yes;
         }
+        // each of the outermost has a head of its own
+        let body = if self.bare && self.header.is_data(body) {
+            "["
+        } else {
+            body
+        };
         if !is_values(body) {
             return Taken::No;
         }
         if self.fault.is_none() {
             self.fault = self.values(body.as_bytes(), ended).err();
+        }
+        if self.bare && self.is_whole() {
+            return Taken::Last;
         }
         Taken::Yes
     }
@@ -265,6 +337,42 @@ mod tests {
         assert_eq!((shape, cut), (vec![2, 8], false));
         assert_eq!(p.positions, [0, 1, 2, 5, 6, 7, 8, 9, 10, 13, 14, 15]);
         assert!(p.values[10].is_nan());
+    }
+
+    #[test]
+    fn hooks_of_the_conversion_guide_print_shapes_of_torch() {
+        let h = Header::of(
+            "ggml_debug: model.layers.0.self_attn.q_proj_out = (f32)  ... = {torch.Size([1, 2, 8])}",
+        );
+        let h = h.unwrap();
+        assert_eq!(
+            (&*h.name, &*h.dims),
+            ("model.layers.0.self_attn.q_proj_out", &[1, 1, 2, 8][..])
+        );
+        let heads = Header::of("ggml_debug: q = (f32)  ... = {torch.Size([2, 5, 4, 16])}").unwrap();
+        assert_eq!(heads.dims, [1, 1, 5, 64]);
+        assert_eq!(
+            Header::of("ggml_debug: q = (f32)  ... = {torch.Size([7])}"),
+            None
+        );
+    }
+
+    #[test]
+    fn clip_prints_its_shape_in_the_line_above() {
+        let h = Header::of_shape("Qcur-0.shape = [8, 2]").unwrap();
+        assert!(h.is_data("Qcur-0.data: [") && !h.is_data("Kcur-0.data: ["));
+        let mut b = Block::bare(h);
+        for line in [
+            "     [",
+            "      [  0.1000,   0.2000,   0.3000, ...,   0.6000,   0.7000,   0.8000],",
+            "      [  1.1000,   1.2000,   1.3000, ...,   1.6000,   1.7000,   1.8000],",
+            "     ],",
+        ] {
+            assert_eq!(b.line(line, true), Taken::Yes, "{line}");
+        }
+        assert_eq!(b.line("    ]", true), Taken::Last);
+        let (shape, p, cut) = b.finish().unwrap();
+        assert_eq!((shape, p.values.len(), cut), (vec![2, 8], 12, false));
     }
 
     #[test]

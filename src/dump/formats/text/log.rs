@@ -61,6 +61,8 @@ struct Reader<'a> {
     found: Found,
     number: u64,
     block: Option<(u64, Block)>,
+    /// What a line says of the values below the next one.
+    shaped: Option<ggml::Header>,
     evaluations: Evaluations,
     print: Option<Pending>,
     rows: Rows,
@@ -110,6 +112,7 @@ impl<'a> Reader<'a> {
             found: Found::default(),
             number: 0,
             block: None,
+            shaped: None,
             evaluations: Evaluations::default(),
             print: None,
             rows: Rows::default(),
@@ -144,6 +147,15 @@ impl<'a> Reader<'a> {
             return;
         }
         if self.block.is_some() {
+            return;
+        }
+        if let Some(header) = ggml::Header::of_shape(line) {
+            // other prints read the shape too
+            self.shaped = Some(header);
+        }
+        if let Some(header) = self.shaped.take_if(|h| h.is_data(line)) {
+            self.end_print();
+            self.block = Some((number, Block::bare(header)));
             return;
         }
         if self.print.is_some() && self.continue_print(line, ended) {
@@ -262,7 +274,7 @@ impl<'a> Reader<'a> {
         self.found.entries.push(Entry {
             evaluation: Some(evaluation),
             name: header.name,
-            member: Some(header.operation),
+            member: Some(header.operation).filter(|op| !op.is_empty()),
             payload: payload(&info, partial),
             info,
             printed,
