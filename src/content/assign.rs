@@ -1,6 +1,6 @@
 //! Who belongs to whom: first what the values prove, then what values, words and places say together.
 
-use super::pattern::{likeness, pattern_of, words_of};
+use super::pattern::{likeness, words_of};
 use super::proof::Distances;
 use super::{Doubt, Item, Sure};
 use crate::name::How;
@@ -19,8 +19,9 @@ mod weight {
     pub const SAME_SHAPE: f64 = 0.3;
     /// The same two kinds of names are proven, or known to mean the same, in another layer.
     pub const CARRIED: f64 = 2.5;
-    /// To stay alone.
-    pub const ALONE: f64 = 1.0;
+    /// Less is not enough to be paired, or to be told as likely.
+    pub const PAIRED: f64 = 2.0;
+    pub const LIKELY: f64 = 1.0;
     /// What the best must be ahead of the second best, in each round.
     pub const LEADS: [f64; 3] = [1.0, 0.5, 0.25];
 }
@@ -28,6 +29,8 @@ mod weight {
 /// Values this near are as good as proven where nothing else speaks against them.
 const CLOSE: f64 = 0.1;
 
+/// More combinations of names than this are not held against each other.
+const MANY: usize = 1 << 20;
 /// Layers are numbered alike on both sides, or shifted, when so much of what is proven says so.
 const AGREED: f64 = 0.8;
 
@@ -48,7 +51,6 @@ pub fn all(
     work.prove();
     work.by_template();
     work.alone_in_size(rare);
-    work.unclear();
     (work.met(), work.likely)
 }
 
@@ -65,8 +67,8 @@ struct Work<'a> {
     items: &'a [Vec<Item<'a>>; 2],
     /// Pairs that the names propose, by position among the items.
     named: BTreeMap<(usize, usize), How>,
-    /// The pattern of each name, and the numbers in it.
-    patterns: [Vec<(String, Vec<i64>)>; 2],
+    /// What is paired by two names that both mean the same node.
+    certain: [BTreeSet<usize>; 2],
     /// Of each tensor: the sure pair whose values it repeats.
     twin: [Vec<Option<Sure>>; 2],
     distances: Distances,
@@ -86,21 +88,28 @@ impl<'a> Work<'a> {
             entries.map(|(at, item)| (item.entry, at)).collect()
         });
         let named = doubt.named.iter();
+        let named: BTreeMap<(usize, usize), How> = named
+            .map(|(&(r, c), &how)| ((at[0][&r], at[1][&c]), how))
+            .collect();
+        let is_certain = |&&(r, c): &&(usize, usize)| {
+            let [a, b] = [&items[0][r], &items[1][c]];
+            let known = a.key.is_canonical() && b.key.is_canonical();
+            known && a.key.stage == b.key.stage && a.class() == b.class()
+        };
+        let certain: Vec<&(usize, usize)> = named.keys().filter(is_certain).collect();
         Work {
             items,
-            named: named
-                .map(|(&(r, c), &how)| ((at[0][&r], at[1][&c]), how))
-                .collect(),
+            certain: [
+                certain.iter().map(|p| p.0).collect(),
+                certain.iter().map(|p| p.1).collect(),
+            ],
+            named,
             twin: [0, 1].map(|side| {
                 let sure = |i: &Item<'_>| {
                     let glance = &i.signature.as_ref()?.glance;
                     doubt.sure[side].get(&glance.bits()).copied()
                 };
                 items[side].iter().map(sure).collect()
-            }),
-            patterns: [0, 1].map(|side| {
-                let of = |i: &Item<'_>| pattern_of(&i.name, i.key);
-                items[side].iter().map(of).collect()
             }),
             distances: Distances::of(items),
             partner: [0, 1].map(|side| vec![None; items[side].len()]),
@@ -121,23 +130,12 @@ impl<'a> Work<'a> {
         self.partner[1][c] = Some((r, how));
     }
 
-    /// Both names mean the same node, and no other reading of them is known.
-    fn is_certain(&self, r: usize, c: usize) -> bool {
-        let [a, b] = [&self.items[0][r], &self.items[1][c]];
-        let known = a.key.is_canonical() && b.key.is_canonical() && a.key.stage == b.key.stage;
-        known && a.class() == b.class() && self.named.contains_key(&(r, c))
-    }
-
     /// Whether the names pair it for certain, and it is no further form of a node that is paired.
     fn has_certain(&self, side: usize, at: usize) -> bool {
         let key = self.items[side][at].key;
-        if self.twin[side][at]
-            .is_some_and(|sure| (sure.layer, sure.stage) == (key.layer, key.stage))
-        {
-            return false;
-        }
-        let mut named = self.named.keys().filter(|p| [p.0, p.1][side] == at);
-        named.any(|&(r, c)| self.is_certain(r, c))
+        let node = (key.layer, key.stage);
+        let repeats = self.twin[side][at].is_some_and(|sure| (sure.layer, sure.stage) == node);
+        self.certain[side].contains(&at) && !repeats
     }
 
     /// Two nodes that both sides name are not exchanged: that is a fault to be told. Two forms of one node may be.
@@ -203,7 +201,7 @@ impl<'a> Work<'a> {
 
     /// Of pairs that are equally good by their values those that the names prefer, one partner each.
     fn join_best(&mut self, mut pairs: Vec<(usize, usize)>) {
-        let words = |side: usize, at: usize| words_of(&self.items[side][at].name);
+        let words = |side: usize, at: usize| words_of(&self.items[side][at].pattern);
         let score = |&(r, c): &(usize, usize)| {
             let [a, b] = [&self.items[0][r], &self.items[1][c]];
             let shape = a.tensor.info.shape() == b.tensor.info.shape();
@@ -231,7 +229,7 @@ impl<'a> Work<'a> {
             self.is_open(0, r) && self.is_open(1, c) && place(0, r) == place(1, c)
         });
         let apart = |&(r, c): &(usize, usize)| {
-            let [a, b] = [&self.patterns[0][r].1, &self.patterns[1][c].1];
+            let [a, b] = [&self.items[0][r].numbers, &self.items[1][c].numbers];
             (a.len() == b.len()).then_some(())?;
             Some(b.first()? - a.first()?)
         };
@@ -253,16 +251,18 @@ impl<'a> Work<'a> {
 
     /// The open tensors of a side, by the pattern of their names and their places in it.
     fn kinds(&self, side: usize) -> Vec<Kind> {
-        let mut kinds: BTreeMap<String, Kind> = BTreeMap::new();
+        let mut kinds: BTreeMap<&str, Kind> = BTreeMap::new();
         for (at, item) in self.items[side].iter().enumerate() {
-            let (pattern, mut numbers) = self.patterns[side][at].clone();
+            let mut numbers = item.numbers.clone();
             if let (1, Some(layer)) = (side, numbers.first_mut()) {
                 *layer -= self.shift;
             }
-            let kind = kinds.entry(pattern).or_insert_with_key(|pattern| Kind {
-                words: words_of(pattern),
-                members: BTreeMap::new(),
-            });
+            let kind = kinds
+                .entry(&item.pattern)
+                .or_insert_with_key(|pattern| Kind {
+                    words: words_of(pattern),
+                    members: BTreeMap::new(),
+                });
             let place = (item.key.step, item.key.rank, numbers);
             kind.members.entry(place).or_insert(at);
         }
@@ -272,22 +272,21 @@ impl<'a> Work<'a> {
     /// What belongs together by template, all layers at once: in rounds, the clearest first.
     fn by_template(&mut self) {
         let kinds = [self.kinds(0), self.kinds(1)];
+        let shared = self.shared(&kinds);
         for lead in weight::LEADS {
             loop {
-                let links = self.links(&kinds);
-                let clear: Vec<&Link> = links.iter().filter(|l| l.leads(&links, lead)).collect();
+                let clear = clear(self.links(&kinds, &shared), lead);
                 if clear.is_empty() {
                     break;
                 }
-                let clear: Vec<Vec<(usize, usize)>> =
-                    clear.into_iter().map(|l| l.pairs.clone()).collect();
-                for pairs in &clear {
-                    self.join_all(pairs);
+                for link in &clear {
+                    self.join_all(&link.pairs);
                 }
-                let clear: Vec<(usize, usize)> = clear.into_iter().flatten().collect();
-                self.echoes(&clear);
+                let joined: Vec<(usize, usize)> = clear.into_iter().flat_map(|l| l.pairs).collect();
+                self.echoes(&joined);
             }
         }
+        self.unclear(self.links(&kinds, &shared));
     }
 
     /// Joins the tensors of two kinds; what is not near is a guess.
@@ -307,15 +306,17 @@ impl<'a> Work<'a> {
         let (r, c) = pairs[0];
         let entry = |&(r, c): &(usize, usize)| (self.items[0][r].entry, self.items[1][c].entry);
         Likely {
-            patterns: [self.patterns[0][r].0.clone(), self.patterns[1][c].0.clone()],
+            patterns: [
+                self.items[0][r].pattern.clone(),
+                self.items[1][c].pattern.clone(),
+            ],
             entries: pairs.iter().map(entry).collect(),
         }
     }
 
     /// Kinds that may be the same, though others may be as well.
-    fn unclear(&mut self) {
-        let mut links = self.links(&[self.kinds(0), self.kinds(1)]);
-        links.retain(|l| l.score >= weight::ALONE);
+    fn unclear(&mut self, mut links: Vec<Link>) {
+        links.retain(|l| l.score >= weight::LIKELY);
         links.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.of.cmp(&b.of)));
         let mut taken = [BTreeSet::new(), BTreeSet::new()];
         for link in links {
@@ -329,57 +330,70 @@ impl<'a> Work<'a> {
         }
     }
 
-    fn links(&self, kinds: &[Vec<Kind>; 2]) -> Vec<Link> {
-        let is_open = |side: usize, at: usize| self.is_open(side, at);
-        let mut links = Vec::new();
-        for (i, kind_r) in kinds[0].iter().enumerate() {
-            for (j, kind_c) in kinds[1].iter().enumerate() {
-                let shared = kind_r.members.iter();
-                let shared: Vec<(usize, usize)> = shared
-                    .filter_map(|(at, r)| Some((*r, *kind_c.members.get(at)?)))
-                    .collect();
-                let carried = shared
-                    .iter()
-                    .any(|&(r, c)| self.partner[0][r].is_some_and(|p| p.0 == c));
-                let open = |&(r, c): &(usize, usize)| self.is_open(0, r) && self.is_open(1, c);
-                let pairs: Vec<(usize, usize)> = shared.into_iter().filter(open).collect();
-                let fits =
-                    |&(r, c): &(usize, usize)| self.items[0][r].class() == self.items[1][c].class();
-                if pairs.is_empty() || !pairs.iter().all(fits) {
-                    continue;
-                }
-                let margins = pairs
-                    .iter()
-                    .filter_map(|&(r, c)| self.distances.margin(r, c, &is_open));
-                let margin = margins.sum::<f64>() / pairs.len() as f64;
-                let (r, c) = pairs[0];
-                let shape = |at: usize, side: usize| self.items[side][at].tensor.info.shape();
-                let known = pairs.iter().any(|p| self.named.get(p) == Some(&How::Stage));
-                let score = margin * pairs.len().min(weight::LAYERS) as f64
-                    + weight::WORDS * likeness(&kind_r.words, &kind_c.words)
-                    + if shape(r, 0) == shape(c, 1) {
-                        weight::SAME_SHAPE
-                    } else {
-                        0.0
-                    }
-                    + if carried || known {
-                        weight::CARRIED
-                    } else {
-                        0.0
-                    }
-                    - if self.opposed(r, c) {
-                        weight::OPPOSED
-                    } else {
-                        0.0
-                    };
-                links.push(Link {
-                    of: [i, j],
-                    pairs,
-                    score,
-                });
+    /// What the kinds of both sides share: tensors at the same places.
+    fn shared(&self, kinds: &[Vec<Kind>; 2]) -> BTreeMap<[usize; 2], Vec<(usize, usize)>> {
+        let mut there: BTreeMap<&Place, Vec<(usize, usize)>> = BTreeMap::new();
+        for (j, kind) in kinds[1].iter().enumerate() {
+            for (place, &c) in &kind.members {
+                there.entry(place).or_default().push((j, c));
             }
         }
-        links
+        let mut shared: BTreeMap<[usize; 2], Vec<(usize, usize)>> = BTreeMap::new();
+        let mut count = 0;
+        for (i, kind) in kinds[0].iter().enumerate() {
+            for (place, &r) in &kind.members {
+                let others = there.get(place).map_or(&[][..], Vec::as_slice);
+                count += others.len();
+                if count > MANY {
+                    return BTreeMap::new();
+                }
+                for &(j, c) in others {
+                    shared.entry([i, j]).or_default().push((r, c));
+                }
+            }
+        }
+        shared
+    }
+
+    fn links(
+        &self,
+        kinds: &[Vec<Kind>; 2],
+        shared: &BTreeMap<[usize; 2], Vec<(usize, usize)>>,
+    ) -> Vec<Link> {
+        let link = |(&of, shared): (&[usize; 2], &Vec<(usize, usize)>)| {
+            let open = |&(r, c): &(usize, usize)| self.is_open(0, r) && self.is_open(1, c);
+            let pairs: Vec<(usize, usize)> = shared.iter().copied().filter(open).collect();
+            let fits =
+                |&(r, c): &(usize, usize)| self.items[0][r].class() == self.items[1][c].class();
+            if pairs.is_empty() || !pairs.iter().all(fits) {
+                return None;
+            }
+            let words = likeness(&kinds[0][of[0]].words, &kinds[1][of[1]].words);
+            let score = self.score(&pairs, shared, words);
+            Some(Link { of, pairs, score })
+        };
+        shared.iter().filter_map(link).collect()
+    }
+
+    /// What speaks for the open pairs of two kinds: values, words, shapes, and what is known of the kinds in other layers.
+    fn score(&self, pairs: &[(usize, usize)], shared: &[(usize, usize)], words: f64) -> f64 {
+        let is_open = |side: usize, at: usize| self.is_open(side, at);
+        let margin = |&(r, c): &(usize, usize)| self.distances.margin(r, c, &is_open);
+        let margin = pairs.iter().filter_map(margin).sum::<f64>() / pairs.len() as f64;
+        let (r, c) = pairs[0];
+        let same_shape =
+            self.items[0][r].tensor.info.shape() == self.items[1][c].tensor.info.shape();
+        let mut joined = shared
+            .iter()
+            .map(|&(r, c)| self.partner[0][r].is_some_and(|p| p.0 == c));
+        let carried = joined.any(|joined| joined)
+            || pairs.iter().any(|p| self.named.get(p) == Some(&How::Stage));
+        let when = |holds: bool, weight: f64| if holds { weight } else { 0.0 };
+        margin * pairs.len().min(weight::LAYERS) as f64
+            + weight::WORDS * words
+            + when(same_shape, weight::SAME_SHAPE)
+            + when(carried, weight::CARRIED)
+            - when(self.opposed(r, c), weight::OPPOSED)
     }
 
     /// What is alone with its size in its layer on both sides: else a fault there is never seen.
@@ -447,16 +461,25 @@ struct Link {
     score: f64,
 }
 
-impl Link {
-    /// Whether it is so much better than all that shares a kind with it, and than to stay alone.
-    fn leads(&self, all: &[Link], by: f64) -> bool {
-        let shares =
-            |l: &&Link| l.of != self.of && (l.of[0] == self.of[0] || l.of[1] == self.of[1]);
-        let second = all
-            .iter()
-            .filter(shares)
-            .map(|l| l.score)
-            .fold(2.0 * weight::ALONE - by, f64::max);
-        self.score >= second + by
+/// Links that are so much better than all that share a kind with them, and than to stay alone.
+fn clear(links: Vec<Link>, lead: f64) -> Vec<Link> {
+    let mut best: [BTreeMap<usize, [f64; 2]>; 2] = Default::default();
+    for link in &links {
+        for (side, best) in best.iter_mut().enumerate() {
+            let [first, second] = best.entry(link.of[side]).or_insert([f64::NEG_INFINITY; 2]);
+            *second = second.max(link.score.min(*first));
+            *first = first.max(link.score);
+        }
     }
+    let rival = |link: &Link, side: usize| {
+        let [first, second] = best[side][&link.of[side]];
+        if link.score < first { first } else { second }
+    };
+    let leads = |link: &Link| {
+        let rival = rival(link, 0)
+            .max(rival(link, 1))
+            .max(weight::PAIRED - lead);
+        link.score >= rival + lead
+    };
+    links.into_iter().filter(|l| leads(l)).collect()
 }

@@ -15,6 +15,7 @@ mod signature;
 use crate::dump::Tensor;
 use crate::name::{Entry, How, Key, Note, Paired, Pairing, Stage, untagged};
 use crate::threads;
+use pattern::pattern_of;
 use signature::{Glance, Signature};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -39,7 +40,9 @@ struct Item<'a> {
     entry: usize,
     key: &'a Key,
     tensor: &'a Tensor,
-    name: String,
+    /// The name without its numbers, and these.
+    pattern: String,
+    numbers: Vec<i64>,
     signature: Option<Signature>,
 }
 
@@ -62,12 +65,19 @@ pub fn settle(sides: [Names<'_>; 2], pairing: &mut Pairing) -> Vec<Likely> {
     let tags = [&pairing.reference_tag, &pairing.candidate_tag];
     let items = [0, 1].map(|side| {
         let open: Vec<usize> = doubt.open[side].iter().copied().collect();
-        threads::map(&open, FEW, |&entry| Item {
-            entry,
-            key: &keys[side][entry],
-            tensor: &sides[side].tensors[entry],
-            name: untagged(sides[side].entries[entry].name, tags[side].as_deref()),
-            signature: Signature::of(&sides[side].tensors[entry]),
+        threads::map(&open, FEW, |&entry| {
+            let key = &keys[side][entry];
+            let name = untagged(sides[side].entries[entry].name, tags[side].as_deref());
+            let (pattern, numbers) = pattern_of(&name, key);
+            let tensor = &sides[side].tensors[entry];
+            Item {
+                entry,
+                key,
+                tensor,
+                pattern,
+                numbers,
+                signature: Signature::of(tensor),
+            }
         })
     });
     let rare = [0, 1].map(|side| rare(sides[side].tensors, &keys[side]));

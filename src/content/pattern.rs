@@ -22,7 +22,10 @@ pub fn pattern_of(name: &str, key: &Key) -> (String, Vec<i64>) {
         let start = at + start;
         let digits = body[start..].bytes().take_while(u8::is_ascii_digit);
         at = start + digits.count();
-        let whole = apart(body[..start].chars().next_back()) && apart(body[at..].chars().next());
+        // `stage3/`: what holds more is counted, also right behind its word
+        let holds = body[at..].starts_with(['.', '/']);
+        let whole =
+            apart(body[at..].chars().next()) && (holds || apart(body[..start].chars().next_back()));
         if let Ok(number) = body[start..at].parse() {
             found.push((start, at, number, whole));
         }
@@ -101,6 +104,8 @@ mod tests {
         assert_eq!(layer("wo-1"), ("wo-#".into(), vec![1]));
         let tree = pattern("down.0.block.12.conv2", None, None);
         assert_eq!(tree, ("down.#.block.#.conv2".into(), vec![0, 12]));
+        let tree = pattern("stage3/conv2", None, None);
+        assert_eq!(tree, ("stage#/conv2".into(), vec![3]));
         let step = pattern("step3/rank0/norm", None, Some(3));
         assert_eq!(step, ("norm".into(), vec![]));
     }

@@ -6,7 +6,7 @@ use crate::compare::layout::align;
 use crate::threads;
 use std::collections::BTreeMap;
 
-/// More combinations than this are looked at layer by layer, and where that leaves as many, not at all.
+/// More combinations than this are looked at layer by layer (by the numbers in the names), and where that leaves as many, not at all.
 const MANY: usize = 1 << 18;
 /// Layouts are tried with so many tensors of nearest values, and of those only where the values are about the same.
 const TRIED: usize = 6;
@@ -108,7 +108,7 @@ impl Distances {
     }
 }
 
-/// Tensors of both sides that could be the same: of one size and kind, and of one layer where they are many.
+/// Tensors of both sides that could be the same: of one size and kind, and with the same numbers in their names where they are many.
 fn groups(items: &[Vec<Item<'_>>; 2]) -> Vec<[Vec<usize>; 2]> {
     let by = |layers: bool| {
         let mut groups: BTreeMap<_, [Vec<usize>; 2]> = BTreeMap::new();
@@ -118,8 +118,8 @@ fn groups(items: &[Vec<Item<'_>>; 2]) -> Vec<[Vec<usize>; 2]> {
                 .enumerate()
                 .filter(|(_, i)| i.signature.is_some())
             {
-                let layer = item.key.layer.filter(|_| layers);
-                groups.entry((item.class(), layer)).or_default()[side].push(at);
+                let numbers = layers.then_some(&item.numbers);
+                groups.entry((item.class(), numbers)).or_default()[side].push(at);
             }
         }
         groups

@@ -12,6 +12,8 @@ const PLACES: usize = 64;
 const FEWEST: usize = 4;
 /// Of a larger tensor so many values, at even places, are looked at.
 const MOST: usize = 1 << 15;
+/// Values that are read one by one.
+const SINGLE: usize = 1 << 12;
 /// What is larger stands for a mask.
 const HUGE: f64 = 1e30;
 /// Values that have nothing to do with each other differ by √2 of their size; a little more is no other evidence.
@@ -117,15 +119,16 @@ fn relative<'a>(values: impl Iterator<Item = (&'a f64, &'a f64)>) -> f64 {
 
 /// Up to `count` of the known values at even places, in row-major order.
 fn some(tensor: &Tensor, count: usize) -> Option<Vec<f64>> {
-    /// So many are as quickly read as a few.
-    const SMALL: usize = 4096;
+    /// For each value that is looked at so many more are read at once as quickly as it alone.
+    const BESIDE: usize = 64;
     let len = tensor.info.len();
     match tensor.payload {
         Payload::Statistics => None,
         Payload::Partial(ref known) => every(known.values.clone(), count),
         Payload::Stream(_) => every(tensor.values().ok()?, count),
-        _ if len <= SMALL.max(count) => every(tensor.values().ok()?, count),
+        _ if len <= BESIDE * count => every(tensor.values().ok()?, count),
         _ => {
+            let count = count.min(SINGLE);
             let stored = |i: usize| {
                 let at = unravel(place(i, count, len) as u64, tensor.info.shape());
                 let steps = at.iter().zip(tensor.info.strides());
