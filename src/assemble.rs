@@ -11,11 +11,11 @@ use crate::note::Note;
 use crate::order::{Basis, Sequence};
 use crate::pairs::{Outcome, Pair};
 use crate::report::{
-    self, Counts, Element, FirstDivergence, Metrics, Real, Report, Row, RowSide, SideInfo,
-    SideStats, Status,
+    self, Counts, Coverage, Element, FirstDivergence, Metrics, NotCompared, Real, Report, Row,
+    RowSide, SideInfo, SideStats, Status,
 };
 use crate::sides::Sides;
-use crate::text::short;
+use crate::text::{self, short};
 use crate::threads;
 use std::sync::Arc;
 
@@ -49,7 +49,8 @@ impl Results<'_> {
             true => (0..self.pairs.len()).filter(|i| found.origin[*i]).collect(),
             false => earliest.iter().copied().chain(origins).collect(),
         };
-        let verdict = self.verdict(&counts, first.is_some());
+        let coverage = self.coverage(&tensors);
+        let verdict = self.verdict(&counts, &coverage);
         Report {
             schema: 1,
             tool: concat!("tdiff ", env!("CARGO_PKG_VERSION")).into(),
@@ -61,6 +62,7 @@ impl Results<'_> {
                 report::Outcome::Diverged | report::Outcome::Incomplete => 1,
                 report::Outcome::Unreadable => 2,
             },
+            coverage,
             counts,
             first_divergence: first.map(|i| self.first_divergence(i, &earliest)),
             origins: origins
@@ -89,15 +91,48 @@ impl Results<'_> {
     }
 
     /// Diverged before unreadable before incomplete before agreed.
-    fn verdict(&self, counts: &Counts, diverged: bool) -> report::Outcome {
-        if diverged || counts.diverged > 0 || counts.incomparable > 0 {
+    fn verdict(&self, counts: &Counts, coverage: &Coverage) -> report::Outcome {
+        let lacks = counts.missing_in_candidate > 0 || !coverage.not_compared.is_empty();
+        if self.conclusion.localisation.diverged.contains(&true) {
             report::Outcome::Diverged
         } else if counts.unreadable > 0 {
             report::Outcome::Unreadable
-        } else if counts.missing_in_candidate > 0 && !self.config.allow_missing {
+        } else if lacks && !self.config.allow_missing {
             report::Outcome::Incomplete
         } else {
             report::Outcome::Agreed
+        }
+    }
+
+    fn coverage(&self, rows: &[Row]) -> Coverage {
+        let of = |row: &Row| match (&row.reference, row.of) {
+            (Some(side), 0) => side.shape.iter().product::<usize>() as u64,
+            (_, of) => of,
+        };
+        let mut not_compared = Vec::new();
+        let mut lacks = |what: String, tensors: usize| {
+            not_compared.push(NotCompared { what, tensors });
+        };
+        let found = &self.conclusion.localisation;
+        let apart = self.pairs.iter().zip(&found.diverged);
+        let apart = apart.filter(|(p, d)| matches!(p.outcome, Outcome::Incomparable(_)) && !**d);
+        match apart.count() {
+            0 => {}
+            n => lacks(
+                format!(
+                    "{} without a sure partner of its shape",
+                    text::count(n, "tensor")
+                ),
+                n,
+            ),
+        }
+        if self.notes.iter().any(|n| n.id == "lines_not_read") {
+            lacks("lines with values that no tensor was read from".into(), 0);
+        }
+        Coverage {
+            compared: rows.iter().map(|r| r.compared).sum(),
+            of: rows.iter().map(of).sum(),
+            not_compared,
         }
     }
 

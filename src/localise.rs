@@ -3,8 +3,10 @@
 //! A pair that differs is judged against what its inputs already carried: rounding noise grows slowly from stage to stage, a
 //! fault is a jump. The walk follows the pipeline, so every stage knows what entered it.
 
+mod doubt;
 mod graph;
 
+pub use doubt::{doubtful, reason};
 pub use graph::Graph;
 
 use crate::judge::Finding;

@@ -7,7 +7,7 @@ use crate::content::{Names, settle};
 use crate::diagnose::investigate;
 use crate::error::{Error, Result};
 use crate::judge::{Rules, judge_all};
-use crate::localise::Graph;
+use crate::localise::{self, Graph, doubtful};
 use crate::name::{Key, pair};
 use crate::note::Note;
 use crate::order::{self, Sequence, unused};
@@ -60,9 +60,18 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
             format!("a limit for `{glob}` matches no tensor"),
         ));
     }
-    let findings = judge_all(&pairs, &rules);
+    let mut findings = judge_all(&pairs, &rules);
     let graph = Graph::of(&pairs);
-    let conclusion = investigate(&pairs, &findings, &graph);
+    let mut conclusion = investigate(&pairs, &findings, &graph);
+    let doubtful = doubtful(&pairs, &conclusion.localisation, &graph);
+    for &i in &doubtful {
+        pairs[i].outcome = Outcome::Incomparable(localise::reason(&pairs[i]));
+        findings[i] = None;
+    }
+    if !doubtful.is_empty() {
+        conclusion = investigate(&pairs, &findings, &graph);
+    }
+    notes.extend(doubt_note(&pairs, &doubtful));
     notes.extend(conclusion.notes.iter().cloned());
     notes.extend(missing_notes(&pairs, config));
     notes.extend(suggest::note(&suggestions));
@@ -254,6 +263,17 @@ fn missing_notes(pairs: &[Pair], config: &Config) -> Vec<Note> {
         );
     }
     notes
+}
+
+/// Pairs that were taken apart again, or that no layout reconciles, while all around agrees.
+fn doubt_note(pairs: &[Pair], doubtful: &[usize]) -> Option<Note> {
+    let first = localise::reason(&pairs[*doubtful.first()?]);
+    let keys: Vec<String> = doubtful.iter().map(|&i| pairs[i].key.to_string()).collect();
+    let more = match keys.len() {
+        1 => String::new(),
+        n => format!(" (and {} more like it)", n - 1),
+    };
+    Some(Note::new("not_compared", format!("{first}{more}")).about(keys))
 }
 
 /// How many tensors, and the first of them.

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::dump::formats::keeps_order;
 use crate::dump::{Dump, Guess, Payload, ReadError, Tensor, open, open_both};
 use crate::error::{Error, Result};
-use crate::name::{Entry, Key, Map, Options, Pairing, Places, Sides as Split, split_sides};
+use crate::name::{Entry, How, Key, Map, Options, Pairing, Places, Sides as Split, split_sides};
 use crate::note::Note;
 use crate::order::{self, Item};
 use crate::pairs::{Lost, Outcome, Pair};
@@ -50,14 +50,14 @@ impl Sides {
             None => {
                 let dump = open(&config.reference, &config.hints)?;
                 if dump.tensors.is_empty() && dump.unreadable.is_empty() {
-                    return Err(nothing_found(&dump.root, &dump.ignored));
+                    return Err(nothing_found(&dump.root, &dump.ignored, &dump.notes));
                 }
                 return Ok(split(dump, options));
             }
         };
         for side in [&sides.reference, &sides.candidate] {
             if side.tensors.is_empty() && side.unreadable.is_empty() {
-                return Err(nothing_found(&side.path, &side.ignored));
+                return Err(nothing_found(&side.path, &side.ignored, &side.notes));
             }
         }
         Ok(sides)
@@ -126,8 +126,11 @@ impl From<Dump> for Side {
     }
 }
 
-/// What stands under a path that holds no tensor.
-pub fn nothing_found(path: &Path, ignored: &[PathBuf]) -> Error {
+/// What stands under a path that holds no tensor, and what its readers noticed.
+pub fn nothing_found(path: &Path, ignored: &[PathBuf], notes: &[Note]) -> Error {
+    if let Some(note) = notes.first() {
+        return Error::NothingFound(format!("no tensors found: {}", note.message));
+    }
     let listed = match (ignored.len(), path.is_dir()) {
         (0, true) => String::from(": the folder is empty"),
         (0, false) => String::new(),
@@ -295,6 +298,7 @@ impl Side {
 #[derive(Clone, Debug)]
 pub struct Slot {
     pub key: Key,
+    pub how: Option<How>,
     pub reference: Option<usize>,
     pub candidate: Option<usize>,
 }
@@ -307,18 +311,21 @@ impl Slot {
             .iter()
             .map(|p| Slot {
                 key: p.key.clone(),
+                how: Some(p.how),
                 reference: Some(p.reference),
                 candidate: Some(p.candidate),
             })
             .collect();
         slots.extend(pairing.only_reference.iter().map(|(i, key)| Slot {
             key: key.clone(),
+            how: None,
             reference: Some(*i),
             candidate: None,
         }));
         slots.sort_by_key(|s| s.reference);
         slots.extend(pairing.only_candidate.iter().map(|(i, key)| Slot {
             key: key.clone(),
+            how: None,
             reference: None,
             candidate: Some(*i),
         }));
@@ -394,6 +401,7 @@ impl Sides {
         );
         let lost =
             lost(&self.reference, slot.reference).or_else(|| lost(&self.candidate, slot.candidate));
+        pair.how = slot.how;
         if let Some(error) = lost {
             pair.outcome = Outcome::Unreadable(error);
         }

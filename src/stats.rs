@@ -24,7 +24,7 @@ pub fn stats(paths: &[PathBuf], hints: &Hints) -> Result<Stats, Error> {
     for path in paths {
         let dump = open(path, hints)?;
         if dump.tensors.is_empty() && dump.unreadable.is_empty() {
-            return Err(nothing_found(&dump.root, &dump.ignored));
+            return Err(nothing_found(&dump.root, &dump.ignored, &dump.notes));
         }
         unreadable.extend(dump.unreadable.iter().map(ToString::to_string));
         notes.extend(ignored(&dump.root, &dump.ignored));

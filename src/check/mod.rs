@@ -103,7 +103,7 @@ impl Finding {
 pub fn check(path: &Path, hints: &Hints) -> Result<Health> {
     let side: sides::Side = open(path, hints)?.into();
     if side.tensors.is_empty() && side.unreadable.is_empty() {
-        return Err(sides::nothing_found(&side.path, &side.ignored));
+        return Err(sides::nothing_found(&side.path, &side.ignored, &side.notes));
     }
     let entries = side.entries(&[]);
     let (keys, places) = keys(&entries);

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::dump::{Guess, Tensor};
+use crate::name::How;
 use crate::pairs::{Outcome, Pair};
 use crate::run::{Plan, plan};
 use crate::sides::{Side, one_side};
@@ -103,7 +104,7 @@ fn as_json(plan: &Plan) -> Value {
     let pairs: Vec<Value> = plan
         .pairs
         .iter()
-        .map(|p| json!({"key": p.key.to_string(), "reference": side(p.reference.as_deref()), "candidate": side(p.candidate.as_deref())}))
+        .map(|p| json!({"key": p.key.to_string(), "how": p.how.map(How::name), "reference": side(p.reference.as_deref()), "candidate": side(p.candidate.as_deref())}))
         .collect();
     let dump = |side: &Side| json!({"path": side.path.display().to_string(), "tag": side.tag});
     let one_side = one_side(&plan.notes).is_some();

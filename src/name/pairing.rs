@@ -61,6 +61,21 @@ pub enum How {
     Guess,
 }
 
+impl How {
+    pub fn name(self) -> &'static str {
+        match self {
+            How::Name => "name",
+            How::Stage => "stage",
+            How::Embedding => "embedding",
+            How::Words => "words",
+            How::Only => "only",
+            How::Replica => "replica",
+            How::Content => "values",
+            How::Guess => "guess",
+        }
+    }
+}
+
 /// Something about names that the report should say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {

@@ -5,13 +5,15 @@ use crate::compare::PairStats;
 use crate::compare::layout::View;
 use crate::compare::logits::Logits;
 use crate::dump::{Payload, PrintedStats, ReadError, ReadErrorKind, Tensor};
-use crate::name::Key;
+use crate::name::{How, Key};
 use std::sync::Arc;
 
 /// One place in the pipeline, with what each side has there.
 #[derive(Debug)]
 pub struct Pair {
     pub key: Key,
+    /// What made it a pair.
+    pub how: Option<How>,
     /// As dumped.
     pub reference: Option<Arc<Tensor>>,
     pub candidate: Option<Arc<Tensor>>,
@@ -71,6 +73,7 @@ impl Pair {
         };
         Pair {
             key,
+            how: None,
             reference,
             candidate,
             aligned: None,

@@ -77,6 +77,8 @@ pub struct Report {
     pub reference: SideInfo,
     pub candidate: SideInfo,
     pub verdict: Outcome,
+    #[serde(default)]
+    pub coverage: Coverage,
     pub counts: Counts,
     pub first_divergence: Option<FirstDivergence>,
     /// Keys of the stages that diverge while everything they were computed from agrees.
@@ -98,6 +100,7 @@ impl Report {
             reference: self.reference.clone(),
             candidate: self.candidate.clone(),
             verdict: self.verdict,
+            coverage: self.coverage.clone(),
             counts: self.counts.clone(),
             first_divergence: self.first_divergence.clone(),
             origins: self.origins.clone(),
@@ -141,6 +144,25 @@ pub struct Counts {
     pub missing_in_reference: usize,
     pub incomparable: usize,
     pub unreadable: usize,
+}
+
+/// How much of the reference was compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coverage {
+    /// Elements known on both sides, and elements of the reference's tensors.
+    pub compared: u64,
+    pub of: u64,
+    /// What had a counterpart, beside whole tensors that are missing.
+    pub not_compared: Vec<NotCompared>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NotCompared {
+    pub what: String,
+    /// How many tensors it is a part of.
+    pub tensors: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -67,6 +67,8 @@ impl Page<'_> {
                 .filter(|(n, _)| *n > 0)
                 .map(|(n, what)| format!("{n} {what}")),
         );
+        let lacks = r.coverage.not_compared.iter();
+        facts.extend(lacks.map(|n| format!("not compared: {}", n.what)));
         let line = facts.join(", ");
         for (i, line) in wrap(&line, usize::from(self.style.width).max(40))
             .into_iter()

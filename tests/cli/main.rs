@@ -3,6 +3,7 @@
 mod allocation;
 mod check;
 mod commands;
+mod coverage;
 mod formats;
 mod invariants;
 mod logs;

@@ -60,6 +60,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "An entry of a statistics file without statistics (only a checksum, say): there is nothing to compare.",
     ),
     (
+        "not_compared",
+        "Two tensors were paired by a guess, or have shapes that no layout reconciles, and all that is computed around them agrees: so they are no fault that was found, but they were not compared either, and the verdict is INCOMPLETE. `--map` says which tensor belongs to which; `--allow-missing` lets it pass.",
+    ),
+    (
         "not_numeric",
         "An array of text, dates or objects: left out.",
     ),
@@ -78,6 +82,14 @@ pub const NOTES: &[(&str, &str)] = &[
     (
         "other_members",
         "Members of an archive that are no arrays: left out.",
+    ),
+    (
+        "paired_by_guess",
+        "Nothing but similar words, a like place or a size that occurs once spoke for these pairs, and their values are no proof. A guessed pair decides no verdict alone; the `--map` line of the note makes it sure.",
+    ),
+    (
+        "paired_by_values",
+        "The names of these tensors have nothing in common, or belong to another one, and their values are far nearer to each other than to any other tensor: they were paired by what they hold.",
     ),
     (
         "paired_by_words",
