@@ -3,7 +3,7 @@
 use super::pattern::{likeness, words_of};
 use super::proof::Distances;
 use super::{Doubt, Item, Sure};
-use crate::name::How;
+use crate::name::{How, Key, Stage};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What speaks for two kinds of names to be the same.
@@ -138,15 +138,25 @@ impl<'a> Work<'a> {
         self.certain[side].contains(&at) && !repeats
     }
 
-    /// Two nodes that both sides name are not exchanged: that is a fault to be told. Two forms of one node may be.
+    /// Two nodes that both sides name are not exchanged: that is a fault to be told. Two forms of one node may be, and the last
+    /// layer's output with the final norm: transformers returns the normed state as the last of its hidden states.
     fn may_exchange(&self, r: usize, c: usize) -> bool {
         let certain = [self.has_certain(0, r), self.has_certain(1, c)];
         let [a, b] = [self.items[0][r].key, self.items[1][c].key];
         match certain {
             [false, false] => true,
             [true, true] => false,
-            _ => (a.layer, a.stage) == (b.layer, b.stage),
+            _ => {
+                (a.layer, a.stage) == (b.layer, b.stage) || self.is_last(a, b) || self.is_last(b, a)
+            }
         }
+    }
+
+    /// The last layer's output and the final norm.
+    fn is_last(&self, output: &Key, norm: &Key) -> bool {
+        let layers = self.items.iter().flatten().filter_map(|i| i.key.layer);
+        let stages = (output.stage, norm.stage) == (Some(Stage::OUTPUT), Some(Stage::FINAL_NORM));
+        stages && output.layer == layers.max()
     }
 
     /// Names that mean different nodes.

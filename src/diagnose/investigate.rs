@@ -1,7 +1,7 @@
 //! From origins to causes: what is excused as a layout, what is the pair's own noise, what remains and why.
 
 use super::conclude::{FURTHER, conclude};
-use super::relations::{Case, noise};
+use super::relations::{Case, noise, normed};
 use super::suspect::{EXPLAINS, at_all, suspect, weight, with_case};
 use super::{Array, Scene, Suspicion};
 use crate::causes::{self, Cause};
@@ -129,7 +129,12 @@ impl Known {
             let layout = suspicions[i]
                 .iter()
                 .find(|s| LAYOUTS.contains(&s.cause) && weight(s, found.bound[i]) > EXACT);
-            let harmless = |s: &&Suspicion| found.healed[i] || HARMLESS.contains(&s.cause);
+            let confirmed = || with_case(scene, i, found.bound[i], normed::confirmed);
+            let harmless = |s: &&Suspicion| {
+                found.healed[i]
+                    || HARMLESS.contains(&s.cause)
+                    || s.cause == causes::DUMP_POINT && confirmed() == Some(true)
+            };
             if let Some(s) = layout.filter(harmless) {
                 self.excuses[i] = Some(s.title.clone());
                 self.note(

@@ -5,7 +5,7 @@ pub mod attention;
 mod branch_point;
 mod embedding;
 mod logits;
-mod norm;
+pub mod norm;
 mod residual;
 pub mod rope;
 mod split;

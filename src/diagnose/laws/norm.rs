@@ -4,7 +4,7 @@
 //! candidate changes one of them and predicts the candidate's output without any further freedom but ε.
 
 mod case;
-pub(super) mod fit;
+pub(in crate::diagnose) mod fit;
 mod heads;
 mod hypotheses;
 pub(super) mod source;

@@ -5,6 +5,7 @@ mod elsewhere;
 mod gram;
 mod matching;
 pub mod noise;
+pub mod normed;
 mod offset;
 pub mod permute;
 mod rounded;
@@ -50,6 +51,7 @@ pub const RELATIONS: &[&dyn Relation] = &[
     &zeros::Zeros,
     &bytes::Bytes,
     &elsewhere::Elsewhere,
+    &normed::Normed,
     &permute::Permute,
     &transpose::Transpose,
     &offset::Offset,
