@@ -1,16 +1,17 @@
 //! From origins to causes: what is excused as a layout, what is the pair's own noise, what remains and why.
 
+use super::arithmetic::Seen;
 use super::conclude::{FURTHER, conclude};
-use super::relations::{Case, noise, normed};
+use super::relations::{Case, normed};
 use super::suspect::{EXPLAINS, at_all, suspect, weight, with_case};
 use super::{Array, Scene, Suspicion};
 use crate::causes::{self, Cause};
-use crate::judge::{Finding, spike};
+use crate::judge::Finding;
 use crate::localise::{Graph, Localisation, localise};
 use crate::name::{Key, Stage};
 use crate::note::{Diagnosis, Note};
 use crate::pairs::Pair;
-use crate::text::{count, short};
+use crate::text::count;
 
 /// Everything the report needs to know about causes.
 #[derive(Debug, Default)]
@@ -24,16 +25,6 @@ pub struct Conclusion {
 
 /// A layout relation is exact when it leaves nothing but rounding.
 const EXACT: f64 = 0.97;
-/// Rounding noise of an unknown arithmetic is accepted up to this relative error.
-const NOISE_LIMIT: f64 = 0.25;
-/// Noise is accepted only where so many tensors were compared.
-const WITNESSES: usize = 4;
-/// Noise of one arithmetic does not differ by more than this factor between like operations, and it is not below this.
-const UNLIKE: f64 = 4.0;
-const SINGLE: f64 = 2e-6;
-/// Noise of the last tensor alone may be that of bf16 or of eight bits.
-const ALONE: f64 = 0.03;
-
 /// Causes that are another layout of the same values.
 const LAYOUTS: &[&Cause] = &[
     causes::LAYOUT_PERMUTED,
@@ -50,8 +41,6 @@ const LAYOUTS: &[&Cause] = &[
 /// Layouts that no later operation sees: rows of a batch do not meet one another.
 const HARMLESS: &[&Cause] = &[causes::BATCH_PERMUTED];
 
-/// So many operations between two tensors that were dumped are more than a chain of matrix products.
-const WHOLE_BLOCK: usize = 3;
 /// Elements that hypotheses look at, over all places where a difference begins; the first ones say most.
 const ROOM: usize = 1 << 24;
 
@@ -149,18 +138,20 @@ impl Known {
         if learned {
             return true;
         }
-        let noise = self.shared_noise(scene, found, origins, suspicions, graph);
+        let seen = Seen {
+            scene,
+            found,
+            origins,
+            suspicions,
+            graph,
+        };
         // an explicit tolerance does not yield to noise: only what is learned anew counts
-        if let Some((level, first)) = noise.filter(|(level, i)| *level > self.noise[*i]) {
-            for known in &mut self.noise[first..] {
-                *known = known.max(level);
+        if let Some(noise) = seen.noise().filter(|n| n.level > self.noise[n.first]) {
+            for &place in &noise.places {
+                self.noise[place] = self.noise[place].max(noise.level);
             }
-            let key = scene.pairs[first].key.to_string();
-            self.note(
-                "coarser_arithmetic",
-                format!("from {key} on the difference looks like rounding of a coarser arithmetic (relative error {}, unbiased, spread evenly): taken as this pair's noise", short(level)),
-                key,
-            );
+            let key = scene.pairs[noise.first].key.to_string();
+            self.note("coarser_arithmetic", noise.text(&key), key);
             learned = true;
         }
         learned
@@ -218,49 +209,6 @@ impl Known {
         any
     }
 
-    /// The noise level, and where it begins, when all first origins look like rounding of a coarser arithmetic and nothing
-    /// explains them.
-    fn shared_noise(
-        &self,
-        scene: &Scene<'_>,
-        found: &Localisation,
-        origins: &[usize],
-        suspicions: &[Vec<Suspicion>],
-        graph: &Graph,
-    ) -> Option<(f64, usize)> {
-        let &first = origins.first()?;
-        // operations that share their inputs with the first origin stand or fall together
-        let peers: Vec<usize> = (0..graph.parents.len())
-            .filter(|&i| graph.parents[i] == graph.parents[first] && scene.errors[i].is_some())
-            .collect();
-        if peers.len() > 1 && peers.iter().any(|&i| !found.diverged[i]) {
-            return None;
-        }
-        // a peer with a fault of its own says nothing about the noise
-        let noisy = |i: usize| {
-            let explained = suspicions[i]
-                .iter()
-                .any(|s| weight(s, found.bound[i]) > EXPLAINS);
-            scene.errors[i]
-                .filter(|e| *e <= NOISE_LIMIT && !explained && is_noise(scene, i, found.bound[i]))
-        };
-        let error = noisy(first)?;
-        if exceptional(scene, first, error) {
-            return None;
-        }
-        // noise is a property of an arithmetic: it shows in more than a tensor or two
-        let compared = scene.errors.iter().flatten().count();
-        if compared < WITNESSES {
-            return None;
-        }
-        let level = peers.iter().filter_map(|&i| noisy(i)).fold(0.0, f64::max);
-        // what lies between was not dumped: a fault in every layer would look the same
-        if level > ALONE && graph.skipped[first].len() >= WHOLE_BLOCK {
-            return None;
-        }
-        Some((level, first))
-    }
-
     fn note(&mut self, id: &'static str, message: String, key: String) {
         self.notes.push(Note::new(id, message).about(vec![key]));
     }
@@ -278,55 +226,6 @@ fn some_rows_agree(scene: &Scene<'_>, i: usize, bound: f64) -> bool {
         batch > 1 && (0..batch).any(|b| distance(b) <= bound)
     };
     with_case(scene, i, bound, agreeing).unwrap_or(false)
-}
-
-/// Whether like operations did without such an error: an arithmetic is a property of a run, so it shows at the same stage of
-/// every layer, at all projections of a block, and at projections before it shows at norms, rotations and sums. Activations
-/// read from tables and attention that is fused into one kernel may have an arithmetic of their own.
-fn exceptional(scene: &Scene<'_>, i: usize, error: f64) -> bool {
-    use crate::graph::known::*;
-    let key = &scene.pairs[i].key;
-    let Some(stage) = key.stage else { return false };
-    let block: &[Stage] = match stage {
-        O_PROJ => &[Q_PROJ, K_PROJ, V_PROJ, QKV_PROJ],
-        DOWN_PROJ => &[GATE_PROJ, UP_PROJ],
-        LOGITS => &[O_PROJ, GATE_PROJ, UP_PROJ, DOWN_PROJ],
-        Q_NORM | K_NORM | Q_ROPE | K_ROPE => &[Q_PROJ, K_PROJ, V_PROJ, QKV_PROJ],
-        ATTN_POST_NORM | ATTN_RESIDUAL | ATTN_OUT_NORM | MLP_NORM => {
-            &[Q_PROJ, K_PROJ, V_PROJ, QKV_PROJ, O_PROJ]
-        }
-        MLP_POST_NORM | MLP_RESIDUAL | OUTPUT => &[O_PROJ, GATE_PROJ, UP_PROJ, DOWN_PROJ],
-        _ => &[],
-    };
-    let like = |k: &Key| {
-        let earlier = k.stage == Some(stage) && k.layer < key.layer;
-        let beside = k.stage.is_some_and(|s| block.contains(&s))
-            && (k.layer == key.layer || stage == LOGITS);
-        k.rest == key.rest && k.step == key.step && k.rank == key.rank && (earlier || beside)
-    };
-    let pairs = scene.pairs.iter().zip(scene.errors);
-    let errors: Vec<f64> = pairs
-        .filter(|(p, _)| like(&p.key))
-        .filter_map(|(_, e)| *e)
-        .collect();
-    if errors.is_empty() {
-        // no like operation to compare with, and nothing behind it that would show the same
-        let last = scene.errors[i + 1..].iter().all(Option::is_none);
-        return last && error > ALONE;
-    }
-    let largest = errors.iter().copied().fold(SINGLE, f64::max);
-    error > UNLIKE * largest
-}
-
-fn is_noise(scene: &Scene<'_>, i: usize, bound: f64) -> bool {
-    // it need not stand among the elements that are looked at
-    if scene.pairs[i].stats().and_then(spike).is_some() {
-        return false;
-    }
-    with_case(scene, i, bound, |case| {
-        noise::is_rounding_like(case).is_some()
-    })
-    .unwrap_or(false)
 }
 
 fn untested_note(tensors: Vec<String>) -> Option<Note> {

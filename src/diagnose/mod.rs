@@ -1,5 +1,6 @@
 //! Why it diverges: hypotheses that were tested on the data, ranked by how much of the difference they explain.
 
+mod arithmetic;
 mod array;
 mod conclude;
 mod flat;

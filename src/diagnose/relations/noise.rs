@@ -77,7 +77,7 @@ fn evidence(case: &Case<'_>) -> Option<NoiseEvidence> {
         r.width()
     };
     let (r, d) = (r.with_width(width)?, d.with_width(width)?);
-    let spread = even(&r, &d)?;
+    let spread = even(case, &r, &d)?;
     let strongest = not_one_component(case, &r, &d)?;
     not_few_channels(&r, &d)?;
     let steps = no_function(case, &r, &d)?;
@@ -105,11 +105,13 @@ fn size(a: &[f64]) -> f64 {
 
 /// All rows have about the same error, relative or absolute; none is exact. A row of small values keeps the absolute error of
 /// the others: rounded weights give an error in proportion to the input, not to the output.
-fn even(r: &Array, d: &Array) -> Option<f64> {
+fn even(case: &Case<'_>, r: &Array, d: &Array) -> Option<f64> {
+    // the first token attends to itself alone, whatever the arithmetic
+    let attends = case.is(&[Stage::ATTN_SCORES, Stage::ATTN_WEIGHTS, Stage::ATTN_CTX]);
     let rows: Vec<(f64, f64)> = r
         .rows()
         .zip(d.rows())
-        .filter(|(r, _)| r.len() > 3 && size(r) > 0.0)
+        .filter(|(r, d)| r.len() > 3 && size(r) > 0.0 && !(attends && size(d) == 0.0))
         .map(|(r, d)| (size(d) / size(r), size(d)))
         .collect();
     if rows.is_empty() {
@@ -126,8 +128,8 @@ fn even(r: &Array, d: &Array) -> Option<f64> {
     let mut lows: Vec<f64> = rows.iter().map(times).map(|(a, b)| a.max(b)).collect();
     highs.sort_by(f64::total_cmp);
     lows.sort_by(f64::total_cmp);
-    // one row in a hundred may be off: a row near zero, one that attends to a single key
-    let skip = rows.len() / 100;
+    // one row in a hundred may be off, a row near zero; of those that attend all that see a few keys
+    let skip = rows.len() / if attends { 8 } else { 100 };
     let (low, high) = (lows[skip], highs[rows.len() - 1 - skip]);
     (high < SPREAD && low > LEAST).then_some(high)
 }
