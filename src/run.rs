@@ -5,6 +5,7 @@ use crate::causes;
 use crate::config::Config;
 use crate::diagnose::investigate;
 use crate::error::{Error, Result};
+use crate::join::join;
 use crate::judge::{Rules, judge_all};
 use crate::localise::Graph;
 use crate::name::{Key, pair};
@@ -16,6 +17,7 @@ use crate::sides::{Selection, Side, Sides, Slot, one_side};
 use crate::suggest::{self, Names, Suggestion, suggest};
 use crate::text::count;
 use crate::threads;
+use std::collections::BTreeSet;
 
 /// What is worth a progress line.
 #[derive(Clone, Copy, Debug)]
@@ -104,13 +106,29 @@ pub fn plan(config: &Config) -> Result<Plan> {
     let lost = [sides.reference.lost_names(), sides.candidate.lost_names()];
     let r = sides.reference.entries(&lost[0]);
     let c = sides.candidate.entries(&lost[1]);
-    let pairing = pair(&r, &c, &sides.options);
-    notes.extend(
-        pairing
-            .notes
-            .iter()
-            .map(|n| Note::new(n.id, n.message.clone()).about(n.names.clone())),
-    );
+    let mut pairing = pair(&r, &c, &sides.options);
+    let slots = Slot::all(&pairing);
+    let keys = [keys_of(&slots, 0, r.len()), keys_of(&slots, 1, c.len())];
+    let before_names = notes.len();
+    let (slots, told) = join(&sides, slots);
+    notes.extend(told);
+    let alone = |side: usize| -> BTreeSet<usize> {
+        let alone = slots.iter().filter(|s| s.entries()[1 - side].is_none());
+        alone.filter_map(|s| s.entries()[side]).collect()
+    };
+    let open = [alone(0), alone(1)];
+    pairing.only_reference.retain(|(i, _)| open[0].contains(i));
+    pairing.only_candidate.retain(|(i, _)| open[1].contains(i));
+    // what could have been each of several was one of them, or a part
+    let settled = |n: &crate::name::Note| {
+        n.id == "ambiguous_names"
+            && !open[0]
+                .iter()
+                .any(|&i| n.names.contains(&r[i].name.to_owned()))
+    };
+    let told = pairing.notes.iter().filter(|n| !settled(n));
+    let told = told.map(|n| Note::new(n.id, n.message.clone()).about(n.names.clone()));
+    notes.splice(before_names..before_names, told);
     let mut suggestions = suggest(
         Names {
             entries: &r,
@@ -123,8 +141,6 @@ pub fn plan(config: &Config) -> Result<Plan> {
         &pairing,
         &sides.options,
     );
-    let slots = Slot::all(&pairing);
-    let keys = [keys_of(&slots, 0, r.len()), keys_of(&slots, 1, c.len())];
     let items = [
         sides.reference.items(&r, &pairing.places[0], &keys[0]),
         sides.candidate.items(&c, &pairing.places[1], &keys[1]),

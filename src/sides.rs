@@ -297,9 +297,24 @@ pub struct Slot {
     pub key: Key,
     pub reference: Option<usize>,
     pub candidate: Option<usize>,
+    /// What stands for the entry of each side, where that is a part of it or it is a part.
+    pub made: [Option<Made>; 2],
+}
+
+/// A tensor made of others.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub tensor: Arc<Tensor>,
+    /// Of what, for people; empty for a tensor as it was dumped.
+    pub how: String,
 }
 
 impl Slot {
+    /// The entries of both sides.
+    pub fn entries(&self) -> [Option<usize>; 2] {
+        [self.reference, self.candidate]
+    }
+
     /// Pairs and single tensors, in the order of the reference's files, then of the candidate's.
     pub fn all(pairing: &Pairing) -> Vec<Slot> {
         let mut slots: Vec<Slot> = pairing
@@ -309,18 +324,21 @@ impl Slot {
                 key: p.key.clone(),
                 reference: Some(p.reference),
                 candidate: Some(p.candidate),
+                made: [None, None],
             })
             .collect();
         slots.extend(pairing.only_reference.iter().map(|(i, key)| Slot {
             key: key.clone(),
             reference: Some(*i),
             candidate: None,
+            made: [None, None],
         }));
         slots.sort_by_key(|s| s.reference);
         slots.extend(pairing.only_candidate.iter().map(|(i, key)| Slot {
             key: key.clone(),
             reference: None,
             candidate: Some(*i),
+            made: [None, None],
         }));
         slots
     }
@@ -338,7 +356,7 @@ impl Slot {
         order::Slot {
             key: &self.key,
             name: name.unwrap_or_default(),
-            items: [self.reference, self.candidate],
+            items: self.entries(),
         }
     }
 }
@@ -379,19 +397,29 @@ impl Side {
 }
 
 impl Sides {
+    /// What a side (0: the reference) has in a slot; `None` where it has nothing that can be read.
+    pub fn tensor(&self, slot: &Slot, side: usize) -> Option<Made> {
+        let of = [&self.reference, &self.candidate][side];
+        slot.made[side].clone().or_else(|| {
+            let tensor = Arc::clone(of.tensors.get(slot.entries()[side]?)?);
+            let how = String::new();
+            Some(Made { tensor, how })
+        })
+    }
+
     /// The tensors of one slot of the pipeline.
     pub fn pair(&self, slot: &Slot) -> Pair {
-        let take = |side: &Side, i: Option<usize>| i.and_then(|i| side.tensors.get(i)).cloned();
         let lost = |side: &Side, i: Option<usize>| {
             i?.checked_sub(side.tensors.len())
                 .and_then(|i| side.unreadable.get(i))
                 .map(Lost::from)
         };
-        let mut pair = Pair::new(
-            slot.key.clone(),
-            take(&self.reference, slot.reference),
-            take(&self.candidate, slot.candidate),
-        );
+        let [r, c] = [0, 1].map(|side| self.tensor(slot, side));
+        let how = |made: &Option<Made>| made.as_ref().map_or(String::new(), |m| m.how.clone());
+        let made = [how(&r), how(&c)];
+        let tensor = |made: Option<Made>| made.map(|m| m.tensor);
+        let mut pair = Pair::new(slot.key.clone(), tensor(r), tensor(c));
+        pair.made = made;
         let lost =
             lost(&self.reference, slot.reference).or_else(|| lost(&self.candidate, slot.candidate));
         if let Some(error) = lost {

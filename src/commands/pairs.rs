@@ -51,8 +51,8 @@ fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
     for pair in &plan.pairs {
         grid.add_row([
             pair.key.to_string(),
-            describe(pair.reference.as_deref(), pair),
-            describe(pair.candidate.as_deref(), pair),
+            describe(pair.reference.as_deref(), pair, 0),
+            describe(pair.candidate.as_deref(), pair, 1),
         ]);
     }
     writeln!(out, "{}", grid.trim_fmt())?;
@@ -70,14 +70,20 @@ fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn describe(tensor: Option<&Tensor>, pair: &Pair) -> String {
+fn describe(tensor: Option<&Tensor>, pair: &Pair, side: usize) -> String {
     match tensor {
         Some(t) => format!(
-            "{} {}{} {:?}",
+            "{} {}{} {:?}{}{}",
             t.name,
             t.info.dtype(),
             guess(t),
-            t.info.shape()
+            t.info.shape(),
+            if pair.made[side].is_empty() {
+                ""
+            } else {
+                " ← "
+            },
+            pair.made[side]
         ),
         None if matches!(pair.outcome, Outcome::Unreadable(_)) => "(unreadable)".into(),
         None => "–".into(),
@@ -94,16 +100,17 @@ fn guess(t: &Tensor) -> &'static str {
 }
 
 fn as_json(plan: &Plan) -> Value {
-    let side = |t: Option<&Tensor>| match t {
+    let side = |t: Option<&Tensor>, made: &str| match t {
         Some(t) => {
-            json!({"name": t.name, "path": t.origin.path.display().to_string(), "dtype": t.info.dtype().name(), "shape": t.info.shape()})
+            let made = (!made.is_empty()).then_some(made);
+            json!({"name": t.name, "path": t.origin.path.display().to_string(), "dtype": t.info.dtype().name(), "shape": t.info.shape(), "made_of": made})
         }
         None => Value::Null,
     };
     let pairs: Vec<Value> = plan
         .pairs
         .iter()
-        .map(|p| json!({"key": p.key.to_string(), "reference": side(p.reference.as_deref()), "candidate": side(p.candidate.as_deref())}))
+        .map(|p| json!({"key": p.key.to_string(), "reference": side(p.reference.as_deref(), &p.made[0]), "candidate": side(p.candidate.as_deref(), &p.made[1])}))
         .collect();
     let dump = |side: &Side| json!({"path": side.path.display().to_string(), "tag": side.tag});
     let one_side = one_side(&plan.notes).is_some();

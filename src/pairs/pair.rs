@@ -15,6 +15,8 @@ pub struct Pair {
     /// As dumped.
     pub reference: Option<Arc<Tensor>>,
     pub candidate: Option<Arc<Tensor>>,
+    /// Of what each side's tensor was made (`2 ranks, last axis`); empty where it was dumped so.
+    pub made: [String; 2],
     /// Both sides as views of one logical shape, where that is possible.
     pub aligned: Option<(Arc<Tensor>, Arc<Tensor>)>,
     /// Where the reference's view lies in the reference, unless they are one.
@@ -73,6 +75,7 @@ impl Pair {
             key,
             reference,
             candidate,
+            made: Default::default(),
             aligned: None,
             view: None,
             copies: false,

@@ -1,0 +1,120 @@
+//! Several tensors of one side that are one tensor of the other: the shards of ranks, partial sums, replicas, decode steps
+//! against one pass, and projections against the one that they are fused to.
+//!
+//! Names propose: tensors of one key but for the rank, or but for the step, belong together. Shapes say what they could be
+//! together, and where several ways fit, the values decide, for all layers at once: a fault in one layer, or in one part, changes
+//! nothing about how the others lie.
+//!
+//! Ranks are *joined*: a tensor that reads its parts one after the other takes their place, so the model is one again and every law
+//! holds. A pass and a fused projection are *cut* instead: each step and each part meets its own stretch and keeps its own
+//! place, because what a step computes comes after all that the step before it computed, and the laws are those of the parts.
+
+mod fused;
+mod parts;
+mod ranks;
+mod steps;
+
+use crate::name::Key;
+use crate::note::Note;
+use crate::sides::{Made, Sides, Slot};
+use std::collections::BTreeMap;
+
+/// Puts together what belongs together. Slots that do not take part stay as they are.
+pub fn join(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
+    let (slots, mut notes) = ranks::join(sides, slots);
+    let (slots, more) = steps::cut(sides, slots);
+    notes.extend(more);
+    let (slots, more) = fused::split(sides, slots);
+    notes.extend(more);
+    (slots, notes)
+}
+
+/// A tensor of a side within its group.
+#[derive(Clone, Debug)]
+struct Member {
+    /// Its entry, and its rank or step.
+    entry: usize,
+    at: Option<u32>,
+    tensor: Made,
+}
+
+/// What has one key but for a coordinate.
+#[derive(Debug)]
+struct Group {
+    key: Key,
+    /// Of the reference and of the candidate, by their coordinate.
+    members: [Vec<Member>; 2],
+    /// The slots that they stand in.
+    slots: Vec<usize>,
+}
+
+impl Group {
+    /// Groups the slots by their key without the coordinate, which `split` takes out of it. What holds a tensor that cannot be
+    /// read is no group.
+    fn all(
+        sides: &Sides,
+        slots: &[Slot],
+        split: impl Fn(&Key) -> (Key, Option<u32>),
+    ) -> Vec<Group> {
+        let mut groups: BTreeMap<Key, Option<Group>> = BTreeMap::new();
+        for (i, slot) in slots.iter().enumerate() {
+            let (key, at) = split(&slot.key);
+            let group = groups.entry(key.clone()).or_insert_with(|| {
+                Some(Group {
+                    key,
+                    members: [Vec::new(), Vec::new()],
+                    slots: Vec::new(),
+                })
+            });
+            let Some(open) = group else { continue };
+            open.slots.push(i);
+            for side in 0..2 {
+                let Some(entry) = slot.entries()[side] else {
+                    continue;
+                };
+                let Some(tensor) = sides.tensor(slot, side) else {
+                    *group = None;
+                    break;
+                };
+                let of = &mut open.members[side];
+                if of.iter().all(|m| m.entry != entry) {
+                    of.push(Member { entry, at, tensor });
+                }
+            }
+        }
+        let mut groups: Vec<Group> = groups.into_values().flatten().collect();
+        for group in &mut groups {
+            group
+                .members
+                .iter_mut()
+                .for_each(|m| m.sort_by_key(|m| m.at));
+        }
+        groups
+    }
+
+    /// A slot of this group with its key at a coordinate.
+    fn slot(&self, key: Key, pair: [Option<&Member>; 2], made: [Option<Made>; 2]) -> Slot {
+        Slot {
+            key,
+            reference: pair[0].map(|m| m.entry),
+            candidate: pair[1].map(|m| m.entry),
+            made,
+        }
+    }
+}
+
+/// The slots without those of `taken`, and with `more`.
+fn replace(slots: Vec<Slot>, taken: &[usize], more: Vec<Slot>) -> Vec<Slot> {
+    let mut keep = vec![true; slots.len()];
+    taken.iter().for_each(|&i| keep[i] = false);
+    let mut keep = keep.into_iter();
+    let mut out: Vec<Slot> = slots;
+    out.retain(|_| keep.next().unwrap_or(true));
+    out.extend(more);
+    out
+}
+
+/// `1 tensor`, `3 tensors`.
+fn tensors(n: usize) -> String {
+    crate::text::count(n, "tensor")
+}

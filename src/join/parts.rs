@@ -1,0 +1,506 @@
+//! Tensors made of others, without a copy: a stretch of one, several side by side, the sum of several.
+
+use crate::dtype::DType;
+use crate::dump::{Partial, Payload, ReadError, Stream, Tensor, TensorInfo, unravel};
+use std::io::{self, Read};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Bytes that a reader holds.
+const WINDOW: usize = 1 << 16;
+
+/// The stretch of a tensor within `bounds`, one for each axis. `None` where no element is known, or a stream does not run row by
+/// row.
+pub fn crop(t: &Tensor, bounds: &[Range<usize>]) -> Option<Tensor> {
+    let shape: Vec<usize> = bounds.iter().map(Range::len).collect();
+    let strides = t.info.strides();
+    let dtype = t.info.dtype();
+    let dense = || TensorInfo::new(dtype, shape.clone()).ok();
+    let first: usize = bounds.iter().zip(strides).map(|(b, s)| b.start * s).sum();
+    let view = || TensorInfo::strided(dtype, shape.clone(), strides.to_vec()).ok();
+    let start = first * dtype.size();
+    let (info, payload) = match &t.payload {
+        Payload::File {
+            file,
+            offset,
+            big_endian,
+            crc,
+        } => {
+            let payload = Payload::File {
+                file: file.clone(),
+                offset: offset + start as u64,
+                big_endian: *big_endian,
+                // once is enough
+                crc: crc.filter(|_| first == 0),
+            };
+            (view()?, payload)
+        }
+        Payload::Memory(bytes) => {
+            let info = view()?;
+            let end = start + info.byte_extent() as usize;
+            (info, Payload::Memory(bytes.get(start..end)?.into()))
+        }
+        Payload::Stream(inner) if t.info.is_contiguous() => {
+            let crop = Crop {
+                inner: Arc::clone(inner),
+                info: t.info.clone(),
+                bounds: bounds.to_vec(),
+            };
+            (dense()?, Payload::Stream(Arc::new(crop)))
+        }
+        Payload::Partial(known) => {
+            let info = dense()?;
+            let all = known.positions.iter().zip(&known.values);
+            let inside = all.filter_map(|(&at, &value)| {
+                let index = unravel(at, t.info.shape());
+                let place = index.iter().zip(bounds).try_fold(0, |place, (i, b)| {
+                    b.contains(i)
+                        .then(|| place * b.len() as u64 + (i - b.start) as u64)
+                });
+                place.map(|place| (place, value))
+            });
+            let (positions, values) = inside.unzip();
+            (
+                info,
+                Payload::Partial(Arc::new(Partial { positions, values })),
+            )
+        }
+        Payload::Stream(_) | Payload::Statistics => return None,
+    };
+    Some(made(t, info, payload))
+}
+
+/// Several tensors side by side along an axis, of which the other lengths are alike, as `shape`. `None` where types differ or
+/// the elements are not all known.
+pub fn concat(parts: &[Arc<Tensor>], axis: usize, shape: Vec<usize>) -> Option<Tensor> {
+    let first = parts.first()?;
+    let dtype = first.info.dtype();
+    let info = TensorInfo::new(dtype, shape).ok()?;
+    if !parts.iter().all(|p| p.info.dtype() == dtype && is_known(p)) {
+        return None;
+    }
+    let inside = |t: &Tensor| t.info.shape()[axis..].iter().product::<usize>() * dtype.size();
+    let outer = first.info.shape()[..axis].iter().product();
+    let concat = Concat {
+        chunks: parts.iter().map(|p| inside(p)).collect(),
+        parts: parts.to_vec(),
+        outer,
+    };
+    Some(made(first, info, Payload::Stream(Arc::new(concat))))
+}
+
+/// The sum of tensors of one shape, in their type. `None` where types differ or the elements are not all known.
+pub fn sum(parts: &[Arc<Tensor>]) -> Option<Tensor> {
+    let first = parts.first()?;
+    let dtype = first.info.dtype();
+    if !parts.iter().all(|p| p.info.dtype() == dtype && is_known(p)) || dtype.is_exact() {
+        return None;
+    }
+    let info = TensorInfo::new(dtype, first.info.shape().to_vec()).ok()?;
+    let sum = Sum {
+        parts: parts.to_vec(),
+    };
+    Some(made(first, info, Payload::Stream(Arc::new(sum))))
+}
+
+fn made(like: &Tensor, info: TensorInfo, payload: Payload) -> Tensor {
+    let mut printed = like.printed.clone();
+    printed.stats = None;
+    Tensor {
+        info,
+        payload,
+        printed,
+        guess: None,
+        ..like.clone()
+    }
+}
+
+/// Whether all elements can be read.
+pub fn is_known(t: &Tensor) -> bool {
+    !matches!(t.payload, Payload::Partial(_) | Payload::Statistics) && t.guess.is_none()
+}
+
+/// Whether two tensors hold the same bits.
+pub fn same(a: &Tensor, b: &Tensor) -> Result<bool, ReadError> {
+    if a.info.dtype() != b.info.dtype() || a.info.shape() != b.info.shape() {
+        return Ok(false);
+    }
+    let (mut x, mut y) = (rows(a)?, rows(b)?);
+    let (mut left, mut right) = (vec![0; WINDOW], vec![0; WINDOW]);
+    loop {
+        let n = fill(&mut x, &mut left).map_err(|e| a.stream_error(e))?;
+        let m = fill(&mut y, &mut right).map_err(|e| b.stream_error(e))?;
+        if left[..n] != right[..m] {
+            return Ok(false);
+        }
+        if n == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// ‖c − r‖ / ‖r‖ over the first elements of two tensors of one shape; what is not finite is left out.
+pub fn distance(r: &Tensor, c: &Tensor) -> Result<f64, ReadError> {
+    /// Elements that tell one way of joining from another.
+    const ENOUGH: usize = 1 << 21;
+    let (mut x, mut y) = (Numbers::new(r)?, Numbers::new(c)?);
+    let (mut difference, mut size, mut seen) = (0.0, 0.0, 0);
+    while seen < ENOUGH {
+        let (a, b) = (x.next()?, y.next()?);
+        if a.is_empty() || a.len() != b.len() {
+            break;
+        }
+        seen += a.len();
+        for (a, b) in a.iter().zip(b) {
+            if a.is_finite() && b.is_finite() {
+                difference += (b - a) * (b - a);
+                size += a * a;
+            }
+        }
+    }
+    Ok((difference / size.max(f64::MIN_POSITIVE)).sqrt())
+}
+
+/// The elements of a tensor as numbers, a few thousand at a time.
+struct Numbers<'a> {
+    tensor: &'a Tensor,
+    bytes: Box<dyn Read + Send>,
+    buffer: Vec<u8>,
+    values: Vec<f64>,
+}
+
+impl<'a> Numbers<'a> {
+    const AT_ONCE: usize = WINDOW / 8;
+
+    fn new(tensor: &'a Tensor) -> Result<Self, ReadError> {
+        Ok(Numbers {
+            bytes: rows(tensor)?,
+            buffer: vec![0; Self::AT_ONCE * tensor.info.dtype().size()],
+            values: vec![0.0; Self::AT_ONCE],
+            tensor,
+        })
+    }
+
+    fn next(&mut self) -> Result<&[f64], ReadError> {
+        let error = |e| self.tensor.stream_error(e);
+        let n = fill(&mut self.bytes, &mut self.buffer).map_err(error)?;
+        let dtype = self.tensor.info.dtype();
+        let values = &mut self.values[..n / dtype.size()];
+        dtype.decode(&self.buffer[..n], values);
+        Ok(values)
+    }
+}
+
+/// Reads until the buffer is full or nothing is left.
+fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// The elements of a tensor in row-major order, little endian.
+fn rows(t: &Tensor) -> Result<Box<dyn Read + Send>, ReadError> {
+    let blocks = Blocks::of(&t.info);
+    match &t.payload {
+        Payload::Stream(stream) if t.info.is_contiguous() => stream.open(),
+        Payload::File { .. } | Payload::Memory(_) if blocks.len > 1 || t.info.len() <= 1 => {
+            t.verify()?;
+            Ok(Box::new(Rows {
+                tensor: t.clone(),
+                file: match &t.payload {
+                    Payload::File { file, .. } => {
+                        Some(file.open().map_err(|e| ReadError::io(file.path(), e))?)
+                    }
+                    _ => None,
+                },
+                blocks,
+                at: 0,
+                buffer: Vec::new(),
+                used: 0,
+            }))
+        }
+        _ => {
+            let mut bytes = Vec::new();
+            let values = t.values()?;
+            values
+                .iter()
+                .for_each(|v| t.info.dtype().encode(*v, &mut bytes));
+            Ok(Box::new(io::Cursor::new(bytes)))
+        }
+    }
+}
+
+/// Where the blocks of a tensor lie whose elements follow one another in storage.
+struct Blocks {
+    shape: Vec<usize>,
+    strides: Vec<usize>,
+    /// Elements of a block.
+    len: usize,
+    count: usize,
+}
+
+impl Blocks {
+    fn of(info: &TensorInfo) -> Blocks {
+        let (shape, strides) = (info.shape(), info.strides());
+        let (mut axis, mut len) = (shape.len(), 1);
+        while axis > 0 && (shape[axis - 1] == 1 || strides[axis - 1] == len) {
+            axis -= 1;
+            len *= shape[axis];
+        }
+        Blocks {
+            shape: shape[..axis].to_vec(),
+            strides: strides[..axis].to_vec(),
+            len,
+            count: if info.is_empty() { 0 } else { info.len() / len },
+        }
+    }
+
+    /// The first element of a block in storage.
+    fn start(&self, block: usize) -> usize {
+        let index = unravel(block as u64, &self.shape);
+        index.iter().zip(&self.strides).map(|(i, s)| i * s).sum()
+    }
+}
+
+/// Reads a tensor that lies in blocks.
+struct Rows {
+    tensor: Tensor,
+    file: Option<Arc<std::fs::File>>,
+    blocks: Blocks,
+    /// Elements read so far.
+    at: usize,
+    buffer: Vec<u8>,
+    used: usize,
+}
+
+impl Rows {
+    fn load(&mut self) -> Result<(), ReadError> {
+        let size = self.tensor.info.dtype().size();
+        self.buffer.clear();
+        self.used = 0;
+        while self.buffer.len() < WINDOW && self.at < self.blocks.count * self.blocks.len {
+            let (block, inside) = (self.at / self.blocks.len, self.at % self.blocks.len);
+            let room = (WINDOW - self.buffer.len()).div_ceil(size);
+            let n = (self.blocks.len - inside).min(room);
+            let start = (self.blocks.start(block) + inside) * size;
+            let held = self.buffer.len();
+            match &self.tensor.payload {
+                Payload::Memory(bytes) => {
+                    let found = bytes.len() as u64;
+                    let part = bytes.get(start..start + n * size);
+                    let needs = self.tensor.info.byte_extent();
+                    let path = &self.tensor.origin.path;
+                    let short = || ReadError::truncated(path, "the tensor", needs, found);
+                    self.buffer.extend_from_slice(part.ok_or_else(short)?);
+                }
+                Payload::File {
+                    offset, big_endian, ..
+                } => {
+                    self.buffer.resize(held + n * size, 0);
+                    let out = &mut self.buffer[held..];
+                    if let Some(file) = &self.file {
+                        let place = offset + start as u64;
+                        file.read_exact_at(out, place).map_err(|e| {
+                            ReadError::io(&self.tensor.origin.path, e).at_byte(place)
+                        })?;
+                    }
+                    if *big_endian {
+                        out.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+                    }
+                }
+                _ => {}
+            }
+            self.at += n;
+        }
+        Ok(())
+    }
+}
+
+impl Read for Rows {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.used == self.buffer.len() {
+            self.load().map_err(io::Error::other)?;
+        }
+        let n = out.len().min(self.buffer.len() - self.used);
+        out[..n].copy_from_slice(&self.buffer[self.used..self.used + n]);
+        self.used += n;
+        Ok(n)
+    }
+}
+
+/// A stretch of a stream.
+struct Crop {
+    inner: Arc<dyn Stream>,
+    info: TensorInfo,
+    bounds: Vec<Range<usize>>,
+}
+
+impl Stream for Crop {
+    fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+        let shape = self.bounds.iter().map(Range::len).collect();
+        let dtype = self.info.dtype();
+        let strides = self.info.strides().to_vec();
+        let inside = TensorInfo::strided(dtype, shape, strides);
+        let blocks = Blocks::of(&inside.map_err(|e| ReadError::malformed("", e.to_string()))?);
+        let starts = self.bounds.iter().zip(self.info.strides());
+        Ok(Box::new(CropRows {
+            inner: self.inner.open()?,
+            first: starts.map(|(b, s)| b.start * s).sum(),
+            blocks,
+            size: dtype.size(),
+            block: 0,
+            passed: 0,
+            left: 0,
+        }))
+    }
+}
+
+struct CropRows {
+    inner: Box<dyn Read + Send>,
+    first: usize,
+    blocks: Blocks,
+    size: usize,
+    block: usize,
+    /// Bytes of the stream that were read.
+    passed: u64,
+    /// Bytes left of this block.
+    left: usize,
+}
+
+impl Read for CropRows {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            if self.block == self.blocks.count {
+                return Ok(0);
+            }
+            let start = ((self.first + self.blocks.start(self.block)) * self.size) as u64;
+            let skip = start - self.passed;
+            if io::copy(&mut (&mut self.inner).take(skip), &mut io::sink())? < skip {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.passed = start;
+            self.left = self.blocks.len * self.size;
+            self.block += 1;
+        }
+        let n = out.len().min(self.left);
+        let n = self.inner.read(&mut out[..n])?;
+        if n == 0 && self.left > 0 && !out.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.passed += n as u64;
+        self.left -= n;
+        Ok(n)
+    }
+}
+
+/// Tensors side by side.
+struct Concat {
+    parts: Vec<Arc<Tensor>>,
+    /// Bytes of each part for one index of the axes before.
+    chunks: Vec<usize>,
+    outer: usize,
+}
+
+impl Stream for Concat {
+    fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+        let readers: Result<Vec<_>, _> = self.parts.iter().map(|p| rows(p)).collect();
+        Ok(Box::new(ConcatRows {
+            readers: readers?,
+            left: self.chunks.first().copied().unwrap_or(0),
+            chunks: self.chunks.clone(),
+            part: 0,
+            rounds: self.outer,
+        }))
+    }
+}
+
+struct ConcatRows {
+    readers: Vec<Box<dyn Read + Send>>,
+    chunks: Vec<usize>,
+    part: usize,
+    /// Bytes left of this part's chunk, and rounds over all parts.
+    left: usize,
+    rounds: usize,
+}
+
+impl Read for ConcatRows {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < out.len() && self.rounds > 0 {
+            if self.left == 0 {
+                self.part += 1;
+                if self.part == self.readers.len() {
+                    self.part = 0;
+                    self.rounds -= 1;
+                }
+                self.left = self.chunks[self.part];
+                continue;
+            }
+            let end = out.len().min(filled + self.left);
+            let n = fill(&mut self.readers[self.part], &mut out[filled..end])?;
+            if n < end - filled {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            filled += n;
+            self.left -= n;
+        }
+        Ok(filled)
+    }
+}
+
+/// The sum of tensors.
+struct Sum {
+    parts: Vec<Arc<Tensor>>,
+}
+
+impl Stream for Sum {
+    fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+        let readers: Result<Vec<_>, _> = self.parts.iter().map(|p| rows(p)).collect();
+        Ok(Box::new(SumRows {
+            readers: readers?,
+            dtype: self.parts[0].info.dtype(),
+            ready: io::Cursor::new(Vec::new()),
+        }))
+    }
+}
+
+struct SumRows {
+    readers: Vec<Box<dyn Read + Send>>,
+    dtype: DType,
+    ready: io::Cursor<Vec<u8>>,
+}
+
+impl Read for SumRows {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.ready.read(out)?;
+        if n > 0 || out.is_empty() {
+            return Ok(n);
+        }
+        let size = self.dtype.size();
+        let mut bytes = vec![0; WINDOW / 8 * size];
+        let mut sums: Vec<f64> = Vec::new();
+        let mut values = vec![0.0; WINDOW / 8];
+        for reader in &mut self.readers {
+            let count = fill(reader, &mut bytes)? / size;
+            self.dtype
+                .decode(&bytes[..count * size], &mut values[..count]);
+            sums.resize(count.max(sums.len()), 0.0);
+            sums.iter_mut()
+                .zip(&values[..count])
+                .for_each(|(s, v)| *s += v);
+        }
+        let mut encoded = Vec::with_capacity(sums.len() * size);
+        sums.iter()
+            .for_each(|v| self.dtype.encode(*v, &mut encoded));
+        self.ready = io::Cursor::new(encoded);
+        self.ready.read(out)
+    }
+}

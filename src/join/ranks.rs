@@ -1,0 +1,447 @@
+//! Tensors of several ranks against those of fewer: shards side by side, partial sums, replicas.
+
+use super::parts::{concat, crop, distance, is_known, same, sum};
+use super::{Group, Member, replace, tensors};
+use crate::compare::layout::align;
+use crate::dump::Tensor;
+use crate::name::Key;
+use crate::note::Note;
+use crate::sides::{Made, Sides, Slot};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// So many groups of one kind are asked which way their parts lie.
+const ASKED: usize = 3;
+/// Another way than the natural one leaves less than this part of its error.
+const CLEARLY: f64 = 0.75;
+
+/// How the parts of a side are one tensor.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    /// Every rank holds all of it.
+    Same,
+    /// Side by side along an axis.
+    Along(usize),
+    /// One behind the other along a new first axis.
+    Stacked,
+    /// Each rank holds a stretch of every one of the packed projections, which have these widths in a rank, along the last axis.
+    Packed(Vec<usize>),
+    /// Each holds a term of the sum.
+    Sum,
+}
+
+/// Joins the ranks of the side that has more of them.
+pub(super) fn join(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
+    let groups = Group::all(sides, &slots, |key| {
+        let single = Key {
+            rank: None,
+            ..key.clone()
+        };
+        (single, key.rank)
+    });
+    let worlds = [0, 1].map(|side| world(&groups, side));
+    if worlds[0].len() == worlds[1].len() {
+        return (slots, Vec::new());
+    }
+    // what holds in one layer holds in all
+    let mut kinds: BTreeMap<_, Vec<&Group>> = BTreeMap::new();
+    for group in &groups {
+        if group.members.iter().all(|m| !m.is_empty()) {
+            kinds.entry(kind(group)).or_default().push(group);
+        }
+    }
+    let (mut taken, mut more) = (Vec::new(), Vec::new());
+    let mut told: BTreeMap<&'static str, Told> = BTreeMap::new();
+    let mut refused = Vec::new();
+    for groups in kinds.values() {
+        let ways = decide(groups);
+        for group in groups {
+            let made = match &ways {
+                Some(ways) => joined(group, ways),
+                None => missing_ranks(group, &worlds),
+            };
+            let Some((new, id)) = made else {
+                let split = group.members.iter().any(|m| m.len() > 1);
+                refused.extend(split.then(|| group.key.to_string()));
+                continue;
+            };
+            if !id.is_empty() {
+                told.entry(id).or_default().add(&new, &group.key);
+            }
+            taken.extend(&group.slots);
+            more.extend(new);
+        }
+    }
+    let mut notes: Vec<Note> = told.into_iter().map(|(id, told)| told.note(id)).collect();
+    if !refused.is_empty() {
+        let message = format!(
+            "the ranks hold parts of {} that are not what the other side holds, side by side or summed; gather them before the dump",
+            tensors(refused.len())
+        );
+        notes.push(Note::new("ranks_sharded", message).about(refused));
+    }
+    (replace(slots, &taken, more), notes)
+}
+
+/// The ranks of a side; one that nobody numbered where there are none.
+fn world(groups: &[Group], side: usize) -> BTreeSet<Option<u32>> {
+    let members = groups.iter().flat_map(|g| &g.members[side]);
+    let mut all: BTreeSet<Option<u32>> = members.map(|m| m.at).collect();
+    if all.len() > 1 {
+        all.remove(&None);
+    }
+    all
+}
+
+type Kind = (Key, [Vec<Vec<usize>>; 2]);
+
+/// Groups of one kind lie in one way: the same node of all layers and steps, in the same shapes.
+fn kind(group: &Group) -> Kind {
+    let key = Key {
+        layer: None,
+        step: None,
+        ..group.key.clone()
+    };
+    let shapes = |m: &Member| m.tensor.tensor.info.shape().to_vec();
+    let shapes = [0, 1].map(|side| group.members[side].iter().map(shapes).collect());
+    (key, shapes)
+}
+
+/// The way of each side that fits the shapes, and the values where several do. `None` where nothing fits.
+fn decide(groups: &[&Group]) -> Option<[Way; 2]> {
+    let sample = groups.first()?;
+    let [r, c] = [0, 1].map(|side| ways(&sample.members[side], &sample.key));
+    let shape = |side: usize, way: &Way| shape_of(&sample.members[side], way);
+    let mut fitting = Vec::new();
+    for a in &r {
+        for b in &c {
+            let alike = a == b
+                || r.len() == 1
+                || c.len() == 1
+                || matches!((a, b), (Way::Same, Way::Sum) | (Way::Sum, Way::Same));
+            let (x, y) = (shape(0, a), shape(1, b));
+            if alike && x.iter().product::<usize>() == y.iter().product::<usize>() {
+                let exact = squeezed(&x) == squeezed(&y);
+                fitting.push((exact, [a.clone(), b.clone()]));
+            }
+        }
+    }
+    if fitting.iter().any(|f| f.0) {
+        fitting.retain(|f| f.0);
+    }
+    if fitting.len() < 2 {
+        return fitting.pop().map(|f| f.1);
+    }
+    let mut errors = vec![f64::INFINITY; fitting.len()];
+    for group in groups.iter().take(ASKED) {
+        for (error, (_, ways)) in errors.iter_mut().zip(&fitting) {
+            // a fault in one layer contradicts no way: the layer where it fits best counts
+            *error = error.min(error_of(group, ways).unwrap_or(f64::INFINITY));
+        }
+    }
+    let natural = errors[0];
+    let best = (0..errors.len()).min_by(|&a, &b| errors[a].total_cmp(&errors[b]))?;
+    let taken = if errors[best] < CLEARLY * natural {
+        best
+    } else {
+        0
+    };
+    Some(fitting.swap_remove(taken).1)
+}
+
+/// What the parts could be together, the natural way first.
+fn ways(members: &[Member], key: &Key) -> Vec<Way> {
+    let shapes: Vec<&[usize]> = members
+        .iter()
+        .map(|m| m.tensor.tensor.info.shape())
+        .collect();
+    let first = shapes[0];
+    if shapes.len() == 1 || shapes.iter().any(|s| s.len() != first.len()) {
+        return vec![Way::Same];
+    }
+    let mut ways = Vec::new();
+    let all_alike = shapes.iter().all(|s| *s == first);
+    if all_alike {
+        ways.push(Way::Same);
+    }
+    // the channels before the tokens before the batch
+    for axis in (0..first.len()).rev() {
+        let apart = |s: &&[usize]| (0..first.len()).all(|a| a == axis || s[a] == first[a]);
+        if shapes.iter().all(apart) {
+            ways.push(Way::Along(axis));
+        }
+    }
+    if all_alike {
+        ways.push(Way::Stacked);
+        ways.extend(packed(first, key).into_iter().map(Way::Packed));
+        ways.push(Way::Sum);
+    }
+    ways
+}
+
+/// The widths that packed projections can have in a rank: gate and up alike, queries of some heads for each key and value.
+fn packed(shape: &[usize], key: &Key) -> Vec<Vec<usize>> {
+    /// Queries for each key.
+    const QUERIES: [usize; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 14, 16];
+    let width = shape.last().copied().unwrap_or(0);
+    let equal = |n: usize| (width % n == 0).then(|| vec![width / n; n]);
+    let is = |word: &str| key.to_string().contains(word);
+    if is("gate_up") {
+        return equal(2).into_iter().collect();
+    }
+    if !is("qkv") {
+        return Vec::new();
+    }
+    let fits = QUERIES.iter().filter(|&&q| width.is_multiple_of(q + 2));
+    let widths = |q: &usize| {
+        let one = width / (q + 2);
+        vec![q * one, one, one]
+    };
+    fits.map(widths).collect()
+}
+
+fn squeezed(shape: &[usize]) -> Vec<usize> {
+    shape.iter().copied().filter(|&n| n != 1).collect()
+}
+
+fn shape_of(members: &[Member], way: &Way) -> Vec<usize> {
+    let shape = |m: &Member| m.tensor.tensor.info.shape().to_vec();
+    let mut out = shape(&members[0]);
+    match way {
+        Way::Same | Way::Sum => {}
+        Way::Along(axis) => out[*axis] = members.iter().map(|m| shape(m)[*axis]).sum(),
+        Way::Packed(_) => {
+            let last = out.len() - 1;
+            out[last] *= members.len();
+        }
+        Way::Stacked => out.insert(0, members.len()),
+    }
+    out
+}
+
+/// The tensor that the parts are together.
+fn made(members: &[Member], way: &Way) -> Option<Tensor> {
+    let parts: Vec<Arc<Tensor>> = members
+        .iter()
+        .map(|m| Arc::clone(&m.tensor.tensor))
+        .collect();
+    let shape = shape_of(members, way);
+    match way {
+        Way::Same => Some(Tensor::clone(&parts[0])),
+        Way::Along(axis) => concat(&parts, *axis, shape),
+        Way::Stacked => concat(&parts, 0, shape),
+        Way::Sum => sum(&parts),
+        Way::Packed(widths) => {
+            let axis = shape.len() - 1;
+            let mut stretches = Vec::new();
+            let mut start = 0;
+            for width in widths {
+                for part in &parts {
+                    let mut bounds: Vec<_> = part.info.shape().iter().map(|&n| 0..n).collect();
+                    bounds[axis] = start..start + width;
+                    stretches.push(Arc::new(crop(part, &bounds)?));
+                }
+                start += width;
+            }
+            concat(&stretches, axis, shape)
+        }
+    }
+}
+
+/// How far both sides are apart when they are joined so.
+fn error_of(group: &Group, ways: &[Way; 2]) -> Option<f64> {
+    let r = made(&group.members[0], &ways[0])?;
+    let c = made(&group.members[1], &ways[1])?;
+    let aligned = align(&r, &c, group.key.stage).ok()?;
+    distance(&aligned.reference, &aligned.candidate).ok()
+}
+
+/// The slots of a group that is joined, and the id of what is told of it.
+fn joined(group: &Group, ways: &[Way; 2]) -> Option<(Vec<Slot>, &'static str)> {
+    let key = &group.key;
+    let mut id = "";
+    let mut made_of = [None, None];
+    // the ranks that hold something else than most
+    let mut apart: [Vec<usize>; 2] = [Vec::new(), Vec::new()];
+    let mut stand = [0, 0];
+    for side in 0..2 {
+        let members = &group.members[side];
+        if members.len() < 2 {
+            continue;
+        }
+        if ways[side] == Way::Same {
+            (stand[side], apart[side]) = classes(members);
+            if id.is_empty() {
+                id = "ranks_replicated";
+            }
+            let how = match apart[side].len() {
+                0 => format!("{} ranks hold the same", members.len()),
+                n => format!(
+                    "{} of {} ranks hold the same",
+                    members.len() - n,
+                    members.len()
+                ),
+            };
+            let tensor = &members[stand[side]].tensor;
+            made_of[side] = Some(Made {
+                how,
+                ..tensor.clone()
+            });
+            continue;
+        }
+        let tensor = Arc::new(made(members, &ways[side])?);
+        let n = members.len();
+        let rank = shape_of(members, &ways[side]).len();
+        (id, made_of[side]) = match &ways[side] {
+            Way::Sum => (
+                "ranks_summed",
+                Some(Made {
+                    tensor,
+                    how: format!("sum of {n} ranks"),
+                }),
+            ),
+            Way::Along(axis) if axis + 1 == rank => (
+                "ranks_joined",
+                Some(Made {
+                    tensor,
+                    how: format!("{n} ranks, last axis"),
+                }),
+            ),
+            Way::Along(axis) => (
+                "ranks_joined",
+                Some(Made {
+                    tensor,
+                    how: format!("{n} ranks, axis {axis}"),
+                }),
+            ),
+            Way::Packed(widths) => {
+                let how = format!(
+                    "{n} ranks, each of {} projections along the last axis",
+                    widths.len()
+                );
+                ("ranks_joined", Some(Made { tensor, how }))
+            }
+            _ => (
+                "ranks_joined",
+                Some(Made {
+                    tensor,
+                    how: format!("{n} ranks, a new first axis"),
+                }),
+            ),
+        };
+    }
+    let [r, c] = [0, 1].map(|side| &group.members[side][stand[side]]);
+    let mut slots = vec![group.slot(key.clone(), [Some(r), Some(c)], made_of.clone())];
+    for side in 0..2 {
+        for &i in &apart[side] {
+            let other = &group.members[side][i];
+            let key = Key {
+                rank: other.at,
+                ..key.clone()
+            };
+            let mut pair = [Some(r), Some(c)];
+            pair[side] = Some(other);
+            let mut made = made_of.clone();
+            made[side] = None;
+            slots.push(group.slot(key, pair, made));
+        }
+    }
+    Some((slots, id))
+}
+
+/// The first of those that hold what most hold, and those that hold something else. What cannot be read is compared by itself.
+fn classes(members: &[Member]) -> (usize, Vec<usize>) {
+    let mut classes: Vec<Vec<usize>> = Vec::new();
+    for i in 0..members.len() {
+        let tensor = &members[i].tensor.tensor;
+        let alike = |class: &&mut Vec<usize>| {
+            let first = &members[class[0]].tensor.tensor;
+            is_known(tensor) && is_known(first) && same(tensor, first).unwrap_or(false)
+        };
+        match classes.iter_mut().find(alike) {
+            Some(class) => class.push(i),
+            None => classes.push(vec![i]),
+        }
+    }
+    let most = classes.iter().map(Vec::len).max().unwrap_or(0);
+    let stands = classes.iter().position(|c| c.len() == most).unwrap_or(0);
+    let first = classes[stands][0];
+    classes.remove(stands);
+    let mut apart: Vec<usize> = classes.into_iter().flatten().collect();
+    apart.sort_unstable();
+    (first, apart)
+}
+
+/// Shards of which some ranks are missing: each that is there meets its own stretch of the whole, and the stretches of the
+/// others are missing.
+fn missing_ranks(
+    group: &Group,
+    worlds: &[BTreeSet<Option<u32>>; 2],
+) -> Option<(Vec<Slot>, &'static str)> {
+    let side = usize::from(worlds[1].len() > worlds[0].len());
+    let (parts, whole) = (&group.members[side], &group.members[1 - side]);
+    let world = &worlds[side];
+    let [whole] = &whole[..] else { return None };
+    let (first, all) = (
+        parts.first()?.tensor.tensor.info.shape(),
+        whole.tensor.tensor.info.shape(),
+    );
+    let alike = parts.iter().all(|p| p.tensor.tensor.info.shape() == first);
+    if parts.len() == world.len() || first.len() != all.len() || !alike {
+        return None;
+    }
+    let mut unlike = (0..all.len()).filter(|&a| first[a] != all[a]);
+    let axis = unlike.next().filter(|_| unlike.clone().next().is_none())?;
+    if first[axis] * world.len() != all[axis] {
+        return None;
+    }
+    let mut slots = Vec::new();
+    for (i, rank) in world.iter().enumerate() {
+        let mut bounds: Vec<_> = all.iter().map(|&n| 0..n).collect();
+        bounds[axis] = i * first[axis]..(i + 1) * first[axis];
+        let tensor = Arc::new(crop(&whole.tensor.tensor, &bounds)?);
+        let how = format!(
+            "{}–{} of axis {axis}",
+            bounds[axis].start,
+            bounds[axis].end - 1
+        );
+        let part = parts.iter().find(|p| p.at == *rank);
+        let mut pair = [part, part];
+        pair[1 - side] = Some(whole);
+        let mut made = [None, None];
+        made[1 - side] = Some(Made { tensor, how });
+        let key = Key {
+            rank: *rank,
+            ..group.key.clone()
+        };
+        slots.push(group.slot(key, pair, made));
+    }
+    Some((slots, "ranks_missing"))
+}
+
+/// What a note says of the groups of one kind.
+#[derive(Default)]
+struct Told {
+    keys: Vec<String>,
+    how: BTreeSet<String>,
+}
+
+impl Told {
+    fn add(&mut self, slots: &[Slot], key: &Key) {
+        self.keys.push(key.to_string());
+        let made = slots.iter().flat_map(|s| &s.made).flatten();
+        self.how.extend(made.map(|m| m.how.clone()));
+    }
+
+    fn note(self, id: &'static str) -> Note {
+        let what = match id {
+            "ranks_replicated" => "each rank holds all of",
+            "ranks_summed" => "the ranks hold partial sums of",
+            "ranks_missing" => "some ranks lack their part of",
+            _ => "the ranks hold parts of",
+        };
+        let how: Vec<String> = self.how.into_iter().take(4).collect();
+        let message = format!("{what} {} ({})", tensors(self.keys.len()), how.join("; "));
+        Note::new(id, message).about(self.keys)
+    }
+}
