@@ -33,9 +33,9 @@ const FUSED: &[(&[&str], &[&str])] = &[
 ];
 
 /// The node that a key names and the place of it; of a parameter with its kind.
-type Node = (Key, String, String);
+pub(super) type Node = (Key, String, String);
 
-fn node(key: &Key) -> Node {
+pub(super) fn node(key: &Key) -> Node {
     let mut rest = key.rest.as_str();
     let mut kind = "";
     if key.is_parameter() {
@@ -57,6 +57,15 @@ fn node(key: &Key) -> Node {
         ..key.clone()
     };
     (place, word, kind.to_owned())
+}
+
+/// The parts of what a node fuses, in order; `None` where it fuses nothing.
+pub(super) fn parts((place, word, kind): &Node) -> Option<Vec<Node>> {
+    let known = FUSED
+        .iter()
+        .find(|(names, _)| names.contains(&word.as_str()))?;
+    let part = |name: &&str| (place.clone(), (*name).to_owned(), kind.clone());
+    Some(known.1.iter().map(part).collect())
 }
 
 /// A fused tensor and its parts, as slots.
@@ -82,22 +91,14 @@ pub(super) fn split(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
         let mut fused: Vec<_> = alone[side].iter().collect();
         fused.sort_by_key(|(_, i)| **i);
         for (node, &fused) in fused {
-            let (place, word, kind) = node;
-            let known = FUSED
-                .iter()
-                .find(|(names, _)| names.contains(&word.as_str()));
-            let Some((_, names)) = known else { continue };
-            let part = |name: &&str| {
-                let node = (place.clone(), (*name).to_owned(), kind.clone());
-                alone[1 - side].get(&node).copied()
-            };
-            let Some(parts) = names.iter().map(part).collect::<Option<Vec<usize>>>() else {
+            let there = |node: &Node| alone[1 - side].get(node).copied();
+            let Some(parts) = parts(node).and_then(|p| p.iter().map(there).collect()) else {
                 continue;
             };
             let group = Group { fused, parts, side };
             let shapes = shapes(sides, &slots, &group);
             kinds
-                .entry((side, word.clone(), kind.clone(), shapes))
+                .entry((side, node.1.clone(), node.2.clone(), shapes))
                 .or_default()
                 .push(group);
         }

@@ -1,13 +1,13 @@
 //! Tensors of several ranks against those of fewer: shards side by side, partial sums, replicas.
 
 use super::parts::{concat, crop, distance, is_known, same, sum};
-use super::{Group, Member, replace, tensors};
+use super::{Group, Member, fused, replace, tensors};
 use crate::compare::layout::align;
 use crate::dump::Tensor;
 use crate::name::Key;
 use crate::note::Note;
 use crate::sides::{Made, Sides, Slot};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// So many groups of one kind are asked which way their parts lie.
@@ -51,6 +51,14 @@ pub(super) fn join(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
         }
     }
     let (mut taken, mut more) = (Vec::new(), Vec::new());
+    for (group, made, side) in fused_alone(&groups) {
+        taken.extend(&group.slots);
+        let mut pair = [None, None];
+        pair[side] = group.members[side].first();
+        let mut both = [None, None];
+        both[side] = Some(made);
+        more.push(group.slot(group.key.clone(), pair, both));
+    }
     let mut told: BTreeMap<&'static str, Told> = BTreeMap::new();
     let mut refused = Vec::new();
     for groups in kinds.values() {
@@ -248,11 +256,25 @@ fn made(members: &[Member], way: &Way) -> Option<Tensor> {
     }
 }
 
-/// How far both sides are apart when they are joined so.
+/// How far both sides are apart when they are joined so; of tensors that every rank should hold, how far the ranks are on average.
 fn error_of(group: &Group, ways: &[Way; 2]) -> Option<f64> {
-    let r = made(&group.members[0], &ways[0])?;
-    let c = made(&group.members[1], &ways[1])?;
-    let aligned = align(&r, &c, group.key.stage).ok()?;
+    let all = |side: usize| match ways[side] {
+        Way::Same => group.members[side]
+            .iter()
+            .map(|m| Some(Arc::clone(&m.tensor.tensor)))
+            .collect(),
+        _ => Some(vec![Arc::new(made(&group.members[side], &ways[side])?)]),
+    };
+    let (r, c): (Vec<_>, Vec<_>) = (all(0)?, all(1)?);
+    let pairs = (0..r.len().max(c.len())).map(|i| (&r[i % r.len()], &c[i % c.len()]));
+    let errors = pairs.map(|(r, c)| apart(r, c, &group.key));
+    let sum = errors.sum::<Option<f64>>()?;
+    Some(sum / r.len().max(c.len()) as f64)
+}
+
+/// The relative error between two tensors, in their common layout.
+fn apart(r: &Tensor, c: &Tensor, key: &Key) -> Option<f64> {
+    let aligned = align(r, c, key.stage).ok()?;
     distance(&aligned.reference, &aligned.candidate).ok()
 }
 
@@ -262,7 +284,7 @@ fn joined(group: &Group, ways: &[Way; 2]) -> Option<(Vec<Slot>, &'static str)> {
     let mut id = "";
     let mut made_of = [None, None];
     // the ranks that hold something else than most
-    let mut apart: [Vec<usize>; 2] = [Vec::new(), Vec::new()];
+    let mut differing: [Vec<usize>; 2] = [Vec::new(), Vec::new()];
     let mut stand = [0, 0];
     for side in 0..2 {
         let members = &group.members[side];
@@ -270,11 +292,20 @@ fn joined(group: &Group, ways: &[Way; 2]) -> Option<(Vec<Slot>, &'static str)> {
             continue;
         }
         if ways[side] == Way::Same {
-            (stand[side], apart[side]) = classes(members);
+            let other = &group.members[1 - side][0].tensor.tensor;
+            (stand[side], differing[side]) = classes(members, |m| {
+                let own = &m.tensor.tensor;
+                let (r, c) = if side == 0 {
+                    (own, other)
+                } else {
+                    (other, own)
+                };
+                apart(r, c, key).unwrap_or(f64::INFINITY)
+            });
             if id.is_empty() {
                 id = "ranks_replicated";
             }
-            let how = match apart[side].len() {
+            let how = match differing[side].len() {
                 0 => format!("{} ranks hold the same", members.len()),
                 n => format!(
                     "{} of {} ranks hold the same",
@@ -333,7 +364,7 @@ fn joined(group: &Group, ways: &[Way; 2]) -> Option<(Vec<Slot>, &'static str)> {
     let [r, c] = [0, 1].map(|side| &group.members[side][stand[side]]);
     let mut slots = vec![group.slot(key.clone(), [Some(r), Some(c)], made_of.clone())];
     for side in 0..2 {
-        for &i in &apart[side] {
+        for &i in &differing[side] {
             let other = &group.members[side][i];
             let key = Key {
                 rank: other.at,
@@ -349,8 +380,9 @@ fn joined(group: &Group, ways: &[Way; 2]) -> Option<(Vec<Slot>, &'static str)> {
     Some((slots, id))
 }
 
-/// The first of those that hold what most hold, and those that hold something else. What cannot be read is compared by itself.
-fn classes(members: &[Member]) -> (usize, Vec<usize>) {
+/// The first of those that hold what most hold, and those that hold something else; of as many the nearer ones by `error`. What
+/// cannot be read is compared by itself.
+fn classes(members: &[Member], error: impl Fn(&Member) -> f64) -> (usize, Vec<usize>) {
     let mut classes: Vec<Vec<usize>> = Vec::new();
     for i in 0..members.len() {
         let tensor = &members[i].tensor.tensor;
@@ -364,7 +396,16 @@ fn classes(members: &[Member]) -> (usize, Vec<usize>) {
         }
     }
     let most = classes.iter().map(Vec::len).max().unwrap_or(0);
-    let stands = classes.iter().position(|c| c.len() == most).unwrap_or(0);
+    let largest: Vec<usize> = (0..classes.len())
+        .filter(|&i| classes[i].len() == most)
+        .collect();
+    let error = |&i: &usize| match largest.len() {
+        1 => 0.0,
+        _ => error(&members[classes[i][0]]),
+    };
+    let nearest = largest.iter().map(|i| (error(i), *i));
+    let nearest = nearest.min_by(|a, b| a.0.total_cmp(&b.0));
+    let stands = nearest.map_or(0, |(_, i)| i);
     let first = classes[stands][0];
     classes.remove(stands);
     let mut apart: Vec<usize> = classes.into_iter().flatten().collect();
@@ -380,23 +421,29 @@ fn missing_ranks(
 ) -> Option<(Vec<Slot>, &'static str)> {
     let side = usize::from(worlds[1].len() > worlds[0].len());
     let (parts, whole) = (&group.members[side], &group.members[1 - side]);
-    let world = &worlds[side];
     let [whole] = &whole[..] else { return None };
     let (first, all) = (
         parts.first()?.tensor.tensor.info.shape(),
         whole.tensor.tensor.info.shape(),
     );
     let alike = parts.iter().all(|p| p.tensor.tensor.info.shape() == first);
-    if parts.len() == world.len() || first.len() != all.len() || !alike {
+    if first.len() != all.len() || !alike {
         return None;
     }
     let mut unlike = (0..all.len()).filter(|&a| first[a] != all[a]);
     let axis = unlike.next().filter(|_| unlike.clone().next().is_none())?;
-    if first[axis] * world.len() != all[axis] {
+    let n = all[axis].checked_div(first[axis])?;
+    // the ranks that are known, or as many as there must have been
+    let ranks: Vec<Option<u32>> = match worlds[side].len() == n {
+        true => worlds[side].iter().copied().collect(),
+        false => (0..n as u32).map(Some).collect(),
+    };
+    let known = parts.iter().all(|p| ranks.contains(&p.at));
+    if first[axis] * n != all[axis] || parts.len() >= n || !known {
         return None;
     }
     let mut slots = Vec::new();
-    for (i, rank) in world.iter().enumerate() {
+    for (i, &rank) in ranks.iter().enumerate() {
         let mut bounds: Vec<_> = all.iter().map(|&n| 0..n).collect();
         bounds[axis] = i * first[axis]..(i + 1) * first[axis];
         let tensor = Arc::new(crop(&whole.tensor.tensor, &bounds)?);
@@ -405,18 +452,56 @@ fn missing_ranks(
             bounds[axis].start,
             bounds[axis].end - 1
         );
-        let part = parts.iter().find(|p| p.at == *rank);
+        let part = parts.iter().find(|p| p.at == rank);
         let mut pair = [part, part];
         pair[1 - side] = Some(whole);
         let mut made = [None, None];
         made[1 - side] = Some(Made { tensor, how });
         let key = Key {
-            rank: *rank,
+            rank,
             ..group.key.clone()
         };
         slots.push(group.slot(key, pair, made));
     }
     Some((slots, "ranks_missing"))
+}
+
+/// Fused projections of several ranks, joined part by part where the other side holds the parts alone.
+fn fused_alone(groups: &[Group]) -> Vec<(&Group, Made, usize)> {
+    let nodes: HashMap<_, &Group> = groups.iter().map(|g| (fused::node(&g.key), g)).collect();
+    let joined = |group: &'_ Group| {
+        let side =
+            (0..2).find(|&s| group.members[s].len() > 1 && group.members[1 - s].is_empty())?;
+        let members = &group.members[side];
+        let width = |g: &&Group| {
+            let [whole] = &g.members[1 - side][..] else {
+                return None;
+            };
+            Some(whole.tensor.tensor.info.len())
+        };
+        let parts = fused::parts(&fused::node(&group.key))?;
+        let sizes: Vec<usize> = parts
+            .iter()
+            .map(|part| nodes.get(part).and_then(width))
+            .collect::<Option<_>>()?;
+        let all: usize = members.iter().map(|m| m.tensor.tensor.info.len()).sum();
+        let last = *members[0].tensor.tensor.info.shape().last()?;
+        let rows = members[0].tensor.tensor.info.len().checked_div(last)?;
+        if sizes.iter().sum::<usize>() != all {
+            return None;
+        }
+        let n = members.len();
+        let widths = sizes.iter().map(|s| s / rows.max(1) / n).collect();
+        let tensor = Arc::new(made(members, &Way::Packed(widths))?);
+        let how = format!(
+            "{n} ranks, each of {} projections along the last axis",
+            sizes.len()
+        );
+        Some((Made { tensor, how }, side))
+    };
+    let all = groups.iter().map(|g| (g, joined(g)));
+    all.filter_map(|(g, made)| made.map(|(made, side)| (g, made, side)))
+        .collect()
 }
 
 /// What a note says of the groups of one kind.

@@ -48,6 +48,22 @@ pub(super) fn cut(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
 /// The tokens that each step of a side computed, by its number.
 type Run = BTreeMap<Option<u32>, Range<usize>>;
 
+/// The run with the steps whose numbers are left out, as long as the one behind each.
+fn filled(run: &Run) -> Run {
+    let mut out = Run::new();
+    let (mut end, mut next) = (0, None);
+    for (step, range) in run {
+        for left_out in next.unwrap_or(*step).zip(*step).map_or(0..0, |(a, b)| a..b) {
+            out.insert(Some(left_out), end..end + range.len());
+            end += range.len();
+        }
+        out.insert(*step, end..end + range.len());
+        end += range.len();
+        next = Some(step.map(|s| s + 1));
+    }
+    out
+}
+
 /// Both sides' steps, and which side has more of them.
 struct Runs {
     runs: [Run; 2],
@@ -87,11 +103,19 @@ impl Runs {
             }
         }
         let fine = usize::from(runs[1].len() > runs[0].len());
+        let end = |run: &Run| run.values().map(|r| r.end).max();
+        let filled = filled(&runs[fine]);
+        if end(&runs[fine]) != end(&runs[1 - fine]) && end(&filled) == end(&runs[1 - fine]) {
+            runs[fine] = filled;
+        }
         let ranges = |side: usize| runs[side].values().collect::<Vec<_>>();
         let (steps, passes) = (ranges(fine), ranges(1 - fine));
-        let longer = passes.first()?.len() > steps.first()?.len();
-        // a pass no longer than the prefill met it already
-        if steps.len() < 2 || steps == passes || !longer {
+        let others = match passes.len() {
+            // a pass no longer than the prefill met it already
+            1 => passes[0].len() > steps.first()?.len(),
+            _ => end(&runs[0]) == end(&runs[1]),
+        };
+        if steps.len() < 2 || steps == passes || !others {
             return None;
         }
         let mut runs = Runs { runs, fine };
@@ -154,7 +178,10 @@ impl Runs {
                     .zip(&part)
                     .map(|(a, b)| overlap(a, b))
                     .collect();
-                if overlap(steps, passes).is_empty() || common.iter().any(Range::is_empty) {
+                // the last token of a step, where no axis runs along the tokens
+                let apart = common.is_empty() && steps.end != passes.end;
+                if apart || overlap(steps, passes).is_empty() || common.iter().any(Range::is_empty)
+                {
                     continue;
                 }
                 let mut pair = [Some(c), Some(c)];
@@ -162,7 +189,8 @@ impl Runs {
                 let mut made = [None, None];
                 made[coarse] = Some(stretch(c, &axes[coarse], &whole, &common)?);
                 made[fine] = Some(stretch(f, &axes[fine], &part, &common)?);
-                out.push(group.slot(self.key(group, f.at), pair, made));
+                let step = self.number(f.at, overlap(steps, passes).end);
+                out.push(group.slot(self.key(group, step), pair, made));
                 met.extend([(fine, f.entry), (coarse, c.entry)]);
             }
             let Some(main) = whole.first() else { continue };
@@ -171,7 +199,10 @@ impl Runs {
             let steps = self.runs[fine].iter().filter(|(step, _)| !held(step));
             let last = self.runs[fine].last_key_value()?;
             let behind = last.0.map(|step| (Some(step + 1), last.1.end..usize::MAX));
-            let steps = steps.map(|(step, range)| (*step, range.clone()));
+            let one = self.runs[coarse].len() == 1;
+            let steps = steps
+                .filter(|_| one)
+                .map(|(step, range)| (*step, range.clone()));
             for (step, range) in steps.chain(behind) {
                 let range = overlap(&range, main);
                 if range.is_empty() {
@@ -203,6 +234,17 @@ impl Runs {
             }
         }
         Some(out)
+    }
+
+    /// The number of the step that ends before a token: that of the finer side, where the other side is one pass; else it is
+    /// counted anew, because steps of both sides are cut.
+    fn number(&self, step: Option<u32>, end: usize) -> Option<u32> {
+        if self.runs[1 - self.fine].len() == 1 {
+            return step;
+        }
+        let ends = self.runs.iter().flat_map(|run| run.values().map(|r| r.end));
+        let ends: BTreeSet<usize> = ends.collect();
+        Some(ends.range(..end).count() as u32)
     }
 
     fn key(&self, group: &Group, step: Option<u32>) -> Key {
@@ -294,6 +336,21 @@ fn axes(group: &Group) -> [Vec<usize>; 2] {
     }
     if own[0].len() != own[1].len() {
         return [Vec::new(), Vec::new()];
+    }
+    // as many queries in every step, over more keys each time
+    if let (true, Some(&known)) = (leading, own[0].first()) {
+        for a in 0..r.len() {
+            let b = a as isize - shift;
+            let Some(&n) = (b >= 0).then(|| c.get(b as usize)).flatten() else {
+                continue;
+            };
+            let there = (own[0][0], own[1][0]);
+            let whole = r[a] == r[there.0] && r[a] > n || n == c[there.1] && n > r[a];
+            if a != known && !own[0].contains(&a) && whole && r[a] != n {
+                own[0].push(a);
+                own[1].push(b as usize);
+            }
+        }
     }
     // queries before keys: a step computes fewer tokens than it reads
     let last = [0, 1].map(|side| group.members[side].last().map(shape).unwrap_or_default());
