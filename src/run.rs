@@ -5,7 +5,7 @@ use crate::causes;
 use crate::config::Config;
 use crate::diagnose::investigate;
 use crate::error::{Error, Result};
-use crate::join::join;
+use crate::join::{blame, join};
 use crate::judge::{Rules, judge_all};
 use crate::localise::Graph;
 use crate::name::{Key, pair};
@@ -18,6 +18,7 @@ use crate::suggest::{self, Names, Suggestion, suggest};
 use crate::text::count;
 use crate::threads;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What is worth a progress line.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,16 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
     let graph = Graph::of(&pairs);
     let conclusion = investigate(&pairs, &findings, &graph);
     notes.extend(conclusion.notes.iter().cloned());
+    let first = conclusion.localisation.first();
+    if let Some((i, (side, part, text))) = first.and_then(|i| Some((i, blame(&pairs[i])?))) {
+        let pair = &mut pairs[i];
+        notes.push(Note::new("part_differs", text).about(vec![pair.key.to_string()]));
+        let whole = [&mut pair.reference, &mut pair.candidate][side].as_mut();
+        if let Some(whole) = whole.map(Arc::make_mut) {
+            whole.name.clone_from(&part.tensor.name);
+            whole.origin = part.tensor.origin.clone();
+        }
+    }
     notes.extend(missing_notes(&pairs, config));
     notes.extend(suggest::note(&suggestions));
     notes.extend(lost_notes(&pairs));

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::name::{Entry, Key, Map, Options, Pairing, Places, Sides as Split, split_sides};
 use crate::note::Note;
 use crate::order::{self, Item};
-use crate::pairs::{Lost, Outcome, Pair};
+use crate::pairs::{Lost, Made, Outcome, Pair};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -301,14 +301,6 @@ pub struct Slot {
     pub made: [Option<Made>; 2],
 }
 
-/// A tensor made of others.
-#[derive(Clone, Debug)]
-pub struct Made {
-    pub tensor: Arc<Tensor>,
-    /// Of what, for people; empty for a tensor as it was dumped.
-    pub how: String,
-}
-
 impl Slot {
     /// The entries of both sides.
     pub fn entries(&self) -> [Option<usize>; 2] {
@@ -402,8 +394,7 @@ impl Sides {
         let of = [&self.reference, &self.candidate][side];
         slot.made[side].clone().or_else(|| {
             let tensor = Arc::clone(of.tensors.get(slot.entries()[side]?)?);
-            let how = String::new();
-            Some(Made { tensor, how })
+            Some(Made::dumped(tensor))
         })
     }
 
@@ -415,11 +406,9 @@ impl Sides {
                 .map(Lost::from)
         };
         let [r, c] = [0, 1].map(|side| self.tensor(slot, side));
-        let how = |made: &Option<Made>| made.as_ref().map_or(String::new(), |m| m.how.clone());
-        let made = [how(&r), how(&c)];
-        let tensor = |made: Option<Made>| made.map(|m| m.tensor);
-        let mut pair = Pair::new(slot.key.clone(), tensor(r), tensor(c));
-        pair.made = made;
+        let tensor = |made: &Option<Made>| made.as_ref().map(|m| Arc::clone(&m.tensor));
+        let mut pair = Pair::new(slot.key.clone(), tensor(&r), tensor(&c));
+        pair.made = [r, c].map(|made| made.filter(|m| !m.how.is_empty()));
         let lost =
             lost(&self.reference, slot.reference).or_else(|| lost(&self.candidate, slot.candidate));
         if let Some(error) = lost {

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::dump::{Guess, Tensor};
-use crate::pairs::{Outcome, Pair};
+use crate::pairs::{Made, Outcome, Pair};
 use crate::run::{Plan, plan};
 use crate::sides::{Side, one_side};
 use anyhow::Result;
@@ -73,17 +73,14 @@ fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
 fn describe(tensor: Option<&Tensor>, pair: &Pair, side: usize) -> String {
     match tensor {
         Some(t) => format!(
-            "{} {}{} {:?}{}{}",
+            "{} {}{} {:?}{}",
             t.name,
             t.info.dtype(),
             guess(t),
             t.info.shape(),
-            if pair.made[side].is_empty() {
-                ""
-            } else {
-                " ← "
-            },
             pair.made[side]
+                .as_ref()
+                .map_or(String::new(), |made| format!(" ← {}", made.how))
         ),
         None if matches!(pair.outcome, Outcome::Unreadable(_)) => "(unreadable)".into(),
         None => "–".into(),
@@ -100,9 +97,9 @@ fn guess(t: &Tensor) -> &'static str {
 }
 
 fn as_json(plan: &Plan) -> Value {
-    let side = |t: Option<&Tensor>, made: &str| match t {
+    let side = |t: Option<&Tensor>, made: &Option<Made>| match t {
         Some(t) => {
-            let made = (!made.is_empty()).then_some(made);
+            let made = made.as_ref().map(|m| m.how.as_str());
             json!({"name": t.name, "path": t.origin.path.display().to_string(), "dtype": t.info.dtype().name(), "shape": t.info.shape(), "made_of": made})
         }
         None => Value::Null,

@@ -10,7 +10,8 @@ use crate::compare::layout::align;
 use crate::dump::{Tensor, TensorInfo};
 use crate::name::Key;
 use crate::note::Note;
-use crate::sides::{Made, Sides, Slot};
+use crate::pairs::Made;
+use crate::sides::{Sides, Slot};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
@@ -222,10 +223,7 @@ fn cut(sides: &Sides, slots: &[Slot], group: &Group, turns: usize) -> Option<Vec
             0 => slot.reference = entry,
             _ => slot.candidate = entry,
         }
-        slot.made[group.side] = Some(Made {
-            tensor: Arc::new(stretch),
-            how,
-        });
+        slot.made[group.side] = Some(Made::new(stretch, how));
         out.push(slot);
     }
     Some(out)

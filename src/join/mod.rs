@@ -14,9 +14,12 @@ mod parts;
 mod ranks;
 mod steps;
 
+pub use ranks::blame;
+
 use crate::name::Key;
 use crate::note::Note;
-use crate::sides::{Made, Sides, Slot};
+use crate::pairs::Made;
+use crate::sides::{Sides, Slot};
 use std::collections::BTreeMap;
 
 /// Puts together what belongs together. Slots that do not take part stay as they are.

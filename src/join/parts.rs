@@ -121,23 +121,35 @@ pub fn is_known(t: &Tensor) -> bool {
     !matches!(t.payload, Payload::Partial(_) | Payload::Statistics) && t.guess.is_none()
 }
 
-/// Whether two tensors hold the same bits.
-pub fn same(a: &Tensor, b: &Tensor) -> Result<bool, ReadError> {
-    if a.info.dtype() != b.info.dtype() || a.info.shape() != b.info.shape() {
-        return Ok(false);
-    }
-    let (mut x, mut y) = (rows(a)?, rows(b)?);
-    let (mut left, mut right) = (vec![0; WINDOW], vec![0; WINDOW]);
-    loop {
-        let n = fill(&mut x, &mut left).map_err(|e| a.stream_error(e))?;
-        let m = fill(&mut y, &mut right).map_err(|e| b.stream_error(e))?;
-        if left[..n] != right[..m] {
-            return Ok(false);
+/// Which tensors hold the bits of the first one; all are read once, side by side. What cannot be read holds nothing alike.
+pub fn alike(all: &[&Tensor]) -> Vec<bool> {
+    let info = |t: &Tensor| (t.info.dtype(), t.info.shape().to_vec());
+    let open = |t: &&Tensor| {
+        let fits = is_known(t) && info(t) == info(all[0]);
+        fits.then(|| rows(t).ok()).flatten()
+    };
+    let mut readers: Vec<_> = all.iter().map(open).collect();
+    let (mut first, mut other) = (vec![0; WINDOW], vec![0; WINDOW]);
+    while let Some(reader) = readers[0].as_mut() {
+        let n = match fill(reader, &mut first) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(_) => {
+                readers.fill_with(|| None);
+                break;
+            }
+        };
+        for slot in &mut readers[1..] {
+            let mut same = |reader: &mut Box<dyn Read + Send>| {
+                let read = fill(reader, &mut other);
+                read.is_ok_and(|m| first[..n] == other[..m])
+            };
+            if slot.as_mut().is_some_and(|reader| !same(reader)) {
+                *slot = None;
+            }
         }
-        if n == 0 {
-            return Ok(true);
-        }
     }
+    readers.iter().map(Option::is_some).collect()
 }
 
 /// ‖c − r‖ / ‖r‖ over the first elements of two tensors of one shape; what is not finite is left out.
@@ -324,9 +336,41 @@ impl Rows {
     }
 }
 
+impl Rows {
+    /// Many elements that lie together in a file as they are wanted need no buffer.
+    fn straight(&mut self, out: &mut [u8]) -> io::Result<Option<usize>> {
+        let size = self.tensor.info.dtype().size();
+        let (
+            Payload::File {
+                offset,
+                big_endian: false,
+                ..
+            },
+            Some(file),
+        ) = (&self.tensor.payload, &self.file)
+        else {
+            return Ok(None);
+        };
+        let (block, inside) = (self.at / self.blocks.len, self.at % self.blocks.len);
+        let n = (self.blocks.len - inside).min(out.len() / size);
+        if block == self.blocks.count || n * size < WINDOW / 4 {
+            return Ok(None);
+        }
+        let place = offset + ((self.blocks.start(block) + inside) * size) as u64;
+        let path = &self.tensor.origin.path;
+        file.read_exact_at(&mut out[..n * size], place)
+            .map_err(|e| io::Error::other(ReadError::io(path, e).at_byte(place)))?;
+        self.at += n;
+        Ok(Some(n * size))
+    }
+}
+
 impl Read for Rows {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.used == self.buffer.len() {
+            if let Some(n) = self.straight(out)? {
+                return Ok(n);
+            }
             self.load().map_err(io::Error::other)?;
         }
         let n = out.len().min(self.buffer.len() - self.used);

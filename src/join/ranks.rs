@@ -1,15 +1,19 @@
 //! Tensors of several ranks against those of fewer: shards side by side, partial sums, replicas.
 
-use super::parts::{concat, crop, distance, is_known, same, sum};
+use super::parts::{alike, concat, crop, distance, sum};
 use super::{Group, Member, fused, replace, tensors};
 use crate::compare::layout::align;
 use crate::dump::Tensor;
 use crate::name::Key;
 use crate::note::Note;
-use crate::sides::{Made, Sides, Slot};
+use crate::pairs::{Made, Pair, Part};
+use crate::sides::{Sides, Slot};
+use crate::threads;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+/// Fewer groups than this are not worth a second thread.
+const FEW: usize = 16;
 /// So many groups of one kind are asked which way their parts lie.
 const ASKED: usize = 3;
 /// Another way than the natural one leaves less than this part of its error.
@@ -32,6 +36,9 @@ enum Way {
 
 /// Joins the ranks of the side that has more of them.
 pub(super) fn join(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
+    if !slots.iter().any(|s| s.key.rank.is_some()) {
+        return (slots, Vec::new());
+    }
     let groups = Group::all(sides, &slots, |key| {
         let single = Key {
             rank: None,
@@ -61,24 +68,27 @@ pub(super) fn join(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
     }
     let mut told: BTreeMap<&'static str, Told> = BTreeMap::new();
     let mut refused = Vec::new();
-    for groups in kinds.values() {
-        let ways = decide(groups);
-        for group in groups {
-            let made = match &ways {
-                Some(ways) => joined(group, ways),
-                None => missing_ranks(group, &worlds),
-            };
-            let Some((new, id)) = made else {
-                let split = group.members.iter().any(|m| m.len() > 1);
-                refused.extend(split.then(|| group.key.to_string()));
-                continue;
-            };
-            if !id.is_empty() {
-                told.entry(id).or_default().add(&new, &group.key);
-            }
-            taken.extend(&group.slots);
-            more.extend(new);
+    let kinds: Vec<Vec<&Group>> = kinds.into_values().collect();
+    let ways = threads::map(&kinds, FEW, |groups| decide(groups));
+    let all = kinds.iter().zip(&ways);
+    let all: Vec<(&Group, &Option<[Way; 2]>)> = all
+        .flat_map(|(groups, ways)| groups.iter().map(move |g| (*g, ways)))
+        .collect();
+    let made = threads::map(&all, FEW, |(group, ways)| match ways {
+        Some(ways) => joined(group, ways),
+        None => missing_ranks(group, &worlds),
+    });
+    for ((group, _), made) in all.iter().zip(made) {
+        let Some((new, id)) = made else {
+            let split = group.members.iter().any(|m| m.len() > 1);
+            refused.extend(split.then(|| group.key.to_string()));
+            continue;
+        };
+        if !id.is_empty() {
+            told.entry(id).or_default().add(&new, &group.key);
         }
+        taken.extend(&group.slots);
+        more.extend(new);
     }
     let mut notes: Vec<Note> = told.into_iter().map(|(id, told)| told.note(id)).collect();
     if !refused.is_empty() {
@@ -139,6 +149,18 @@ fn decide(groups: &[&Group]) -> Option<[Way; 2]> {
     }
     if fitting.len() < 2 {
         return fitting.pop().map(|f| f.1);
+    }
+    // what is the same on all ranks, bit for bit, is no term of a sum
+    let same = |side: usize| {
+        let members = sample.members[side].iter();
+        let tensors: Vec<&Tensor> = members.map(|m| &*m.tensor.tensor).collect();
+        tensors.len() < 2 || alike(&tensors).into_iter().all(|same| same)
+    };
+    let replicas = fitting
+        .iter()
+        .position(|(_, ways)| *ways == [Way::Same, Way::Same]);
+    if let Some(at) = replicas.filter(|_| same(0) && same(1)) {
+        return Some(fitting.swap_remove(at).1);
     }
     let mut errors = vec![f64::INFINITY; fitting.len()];
     for group in groups.iter().take(ASKED) {
@@ -256,6 +278,68 @@ fn made(members: &[Member], way: &Way) -> Option<Tensor> {
     }
 }
 
+fn packed_text(ranks: usize, projections: usize) -> String {
+    format!("{ranks} ranks, each of {projections} projections along the last axis")
+}
+
+/// Where each rank's part lies in what they are together.
+fn parts(members: &[Member], way: &Way) -> Vec<Part> {
+    let Way::Along(axis) = *way else {
+        return Vec::new();
+    };
+    let mut start = 0;
+    let part = |m: &Member| {
+        let tensor = Arc::clone(&m.tensor.tensor);
+        let mut bounds: Vec<_> = tensor.info.shape().iter().map(|&n| 0..n).collect();
+        bounds[axis] = start..start + bounds[axis].end;
+        start = bounds[axis].end;
+        Part {
+            rank: m.at,
+            tensor,
+            bounds,
+        }
+    };
+    members.iter().map(part).collect()
+}
+
+/// Which ranks' parts of a joined tensor differ from the other side's stretch of them, named by the first; `None` where all do, or
+/// the parts do not lie alike on both sides. A part counts that holds more than a hundredth of the largest error.
+pub fn blame(pair: &Pair) -> Option<(usize, Part, String)> {
+    /// A part with less of the error than this share of the largest agrees.
+    const LITTLE: f64 = 0.01;
+    let side = (0..2).find(|&s| pair.made[s].as_ref().is_some_and(|m| !m.parts.is_empty()))?;
+    let parts = &pair.made[side].as_ref()?.parts;
+    let tensors = [pair.reference.as_ref()?, pair.candidate.as_ref()?];
+    let (own, other) = (tensors[side], tensors[1 - side]);
+    if own.info.shape() != other.info.shape() {
+        return None;
+    }
+    let mut errors = Vec::new();
+    for part in parts {
+        let stretch = crop(other, &part.bounds)?;
+        errors.push(distance(&stretch, &part.tensor).ok()?);
+    }
+    let largest = errors.iter().copied().fold(0.0, f64::max);
+    let (apart, agree): (Vec<usize>, Vec<usize>) =
+        (0..parts.len()).partition(|&i| errors[i] > LITTLE * largest);
+    let first = *apart.first()?;
+    if agree.is_empty() {
+        return None;
+    }
+    let named = |of: &[usize]| {
+        let ranks = of.iter().filter_map(|&i| parts[i].rank);
+        ranks.map(|r| r.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let text = format!(
+        "{}: the part of rank {} differs (relative error {:.2e}), that of rank {} agrees",
+        pair.key,
+        named(&apart),
+        errors[first],
+        named(&agree)
+    );
+    Some((side, parts[first].clone(), text))
+}
+
 /// How far both sides are apart when they are joined so; of tensors that every rank should hold, how far the ranks are on average.
 fn error_of(group: &Group, ways: &[Way; 2]) -> Option<f64> {
     let all = |side: usize| match ways[side] {
@@ -320,46 +404,24 @@ fn joined(group: &Group, ways: &[Way; 2]) -> Option<(Vec<Slot>, &'static str)> {
             });
             continue;
         }
-        let tensor = Arc::new(made(members, &ways[side])?);
+        let tensor = made(members, &ways[side])?;
         let n = members.len();
-        let rank = shape_of(members, &ways[side]).len();
-        (id, made_of[side]) = match &ways[side] {
-            Way::Sum => (
-                "ranks_summed",
-                Some(Made {
-                    tensor,
-                    how: format!("sum of {n} ranks"),
-                }),
-            ),
-            Way::Along(axis) if axis + 1 == rank => (
-                "ranks_joined",
-                Some(Made {
-                    tensor,
-                    how: format!("{n} ranks, last axis"),
-                }),
-            ),
-            Way::Along(axis) => (
-                "ranks_joined",
-                Some(Made {
-                    tensor,
-                    how: format!("{n} ranks, axis {axis}"),
-                }),
-            ),
-            Way::Packed(widths) => {
-                let how = format!(
-                    "{n} ranks, each of {} projections along the last axis",
-                    widths.len()
-                );
-                ("ranks_joined", Some(Made { tensor, how }))
-            }
-            _ => (
-                "ranks_joined",
-                Some(Made {
-                    tensor,
-                    how: format!("{n} ranks, a new first axis"),
-                }),
-            ),
+        let rank = tensor.info.shape().len();
+        let how = match &ways[side] {
+            Way::Sum => format!("sum of {n} ranks"),
+            Way::Along(axis) if axis + 1 == rank => format!("{n} ranks, last axis"),
+            Way::Along(axis) => format!("{n} ranks, axis {axis}"),
+            Way::Packed(widths) => packed_text(n, widths.len()),
+            Way::Same | Way::Stacked => format!("{n} ranks, a new first axis"),
         };
+        id = match &ways[side] {
+            Way::Sum => "ranks_summed",
+            _ => "ranks_joined",
+        };
+        made_of[side] = Some(Made {
+            parts: parts(members, &ways[side]),
+            ..Made::new(tensor, how)
+        });
     }
     let [r, c] = [0, 1].map(|side| &group.members[side][stand[side]]);
     let mut slots = vec![group.slot(key.clone(), [Some(r), Some(c)], made_of.clone())];
@@ -384,16 +446,15 @@ fn joined(group: &Group, ways: &[Way; 2]) -> Option<(Vec<Slot>, &'static str)> {
 /// cannot be read is compared by itself.
 fn classes(members: &[Member], error: impl Fn(&Member) -> f64) -> (usize, Vec<usize>) {
     let mut classes: Vec<Vec<usize>> = Vec::new();
-    for i in 0..members.len() {
-        let tensor = &members[i].tensor.tensor;
-        let alike = |class: &&mut Vec<usize>| {
-            let first = &members[class[0]].tensor.tensor;
-            is_known(tensor) && is_known(first) && same(tensor, first).unwrap_or(false)
-        };
-        match classes.iter_mut().find(alike) {
-            Some(class) => class.push(i),
-            None => classes.push(vec![i]),
-        }
+    let mut open: Vec<usize> = (0..members.len()).collect();
+    while !open.is_empty() {
+        let tensors: Vec<&Tensor> = open.iter().map(|&i| &*members[i].tensor.tensor).collect();
+        let mut same = alike(&tensors);
+        same[0] = true;
+        let mut same = same.into_iter();
+        let (class, others) = open.into_iter().partition(|_| same.next() == Some(true));
+        classes.push(class);
+        open = others;
     }
     let most = classes.iter().map(Vec::len).max().unwrap_or(0);
     let largest: Vec<usize> = (0..classes.len())
@@ -446,7 +507,7 @@ fn missing_ranks(
     for (i, &rank) in ranks.iter().enumerate() {
         let mut bounds: Vec<_> = all.iter().map(|&n| 0..n).collect();
         bounds[axis] = i * first[axis]..(i + 1) * first[axis];
-        let tensor = Arc::new(crop(&whole.tensor.tensor, &bounds)?);
+        let tensor = crop(&whole.tensor.tensor, &bounds)?;
         let how = format!(
             "{}–{} of axis {axis}",
             bounds[axis].start,
@@ -456,7 +517,7 @@ fn missing_ranks(
         let mut pair = [part, part];
         pair[1 - side] = Some(whole);
         let mut made = [None, None];
-        made[1 - side] = Some(Made { tensor, how });
+        made[1 - side] = Some(Made::new(tensor, how));
         let key = Key {
             rank,
             ..group.key.clone()
@@ -492,12 +553,8 @@ fn fused_alone(groups: &[Group]) -> Vec<(&Group, Made, usize)> {
         }
         let n = members.len();
         let widths = sizes.iter().map(|s| s / rows.max(1) / n).collect();
-        let tensor = Arc::new(made(members, &Way::Packed(widths))?);
-        let how = format!(
-            "{n} ranks, each of {} projections along the last axis",
-            sizes.len()
-        );
-        Some((Made { tensor, how }, side))
+        let tensor = made(members, &Way::Packed(widths))?;
+        Some((Made::new(tensor, packed_text(n, sizes.len())), side))
     };
     let all = groups.iter().map(|g| (g, joined(g)));
     all.filter_map(|(g, made)| made.map(|(made, side)| (g, made, side)))

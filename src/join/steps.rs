@@ -9,10 +9,10 @@ use super::{Group, Member, replace};
 use crate::compare::layout::align;
 use crate::name::Key;
 use crate::note::Note;
-use crate::sides::{Made, Sides, Slot};
+use crate::pairs::Made;
+use crate::sides::{Sides, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Arc;
 
 /// So many tensors are asked where a shorter run starts in a longer one.
 const ASKED: usize = 3;
@@ -380,8 +380,5 @@ fn stretch(
         true => format!("token {first}"),
         false => format!("tokens {first}–{last}"),
     };
-    Some(Made {
-        tensor: Arc::new(crop(tensor, &bounds)?),
-        how,
-    })
+    Some(Made::new(crop(tensor, &bounds)?, how))
 }

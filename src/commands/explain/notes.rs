@@ -88,6 +88,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "Names that differ were paired because what is left of them is alike and no other partner fits; --map makes it certain.",
     ),
     (
+        "part_differs",
+        "Of a tensor that was joined from several ranks some ranks' parts differ, and the others agree.",
+    ),
+    (
         "part_without_place",
         "Only the first or last values of a tensor, or a slice of it, are printed and no line gives its shape. They are compared as a tensor of their own, what is not printed is not compared: print the shape too, or dump the whole tensor.",
     ),
