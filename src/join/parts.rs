@@ -548,3 +548,142 @@ impl Read for SumRows {
         self.ready.read(out)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dump::formats;
+    use std::path::Path;
+
+    fn numbers(n: usize) -> Vec<u8> {
+        (0..n).flat_map(|x| (x as f32).to_le_bytes()).collect()
+    }
+
+    fn tensor(info: TensorInfo, payload: Payload) -> Tensor {
+        formats::tensor(Path::new("x.npy"), "npy", "x".into(), info, payload)
+    }
+
+    struct Bytes(Vec<u8>);
+    impl Stream for Bytes {
+        fn open(&self) -> Result<Box<dyn Read + Send>, ReadError> {
+            Ok(Box::new(io::Cursor::new(self.0.clone())))
+        }
+    }
+
+    /// 0, 1, 2, … in this shape, in memory, in a file of either byte order, as a stream, and column-major.
+    fn everywhere(shape: &[usize]) -> (tempfile::TempDir, Vec<Tensor>) {
+        let n = shape.iter().product();
+        let dir = tempfile::tempdir().unwrap();
+        let info = || TensorInfo::new(DType::F32, shape.to_vec()).unwrap();
+        let bytes = numbers(n);
+        let file = |name: &str, bytes: &[u8], turned| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, [&[0; 5], bytes].concat()).unwrap();
+            tensor(info(), Payload::in_file(path, 5, turned))
+        };
+        let turned: Vec<u8> = bytes
+            .chunks(4)
+            .flat_map(|x| x.iter().rev().copied())
+            .collect();
+        let fortran = TensorInfo::fortran(DType::F32, shape.to_vec()).unwrap();
+        let mut columns = vec![0; bytes.len()];
+        for at in 0..n {
+            let index = unravel(at as u64, shape);
+            let place = index.iter().zip(fortran.strides());
+            let place: usize = place.map(|(i, s)| i * s).sum();
+            columns[place * 4..place * 4 + 4].copy_from_slice(&bytes[at * 4..at * 4 + 4]);
+        }
+        let all = vec![
+            tensor(info(), Payload::Memory(bytes.clone().into())),
+            file("little", &bytes, false),
+            file("big", &turned, true),
+            tensor(info(), Payload::Stream(Arc::new(Bytes(bytes)))),
+            tensor(fortran, Payload::Memory(columns.into())),
+        ];
+        (dir, all)
+    }
+
+    #[test]
+    fn a_stretch_is_the_same_wherever_the_elements_lie() {
+        let (_dir, all) = everywhere(&[3, 4, 5]);
+        for t in &all {
+            let part = crop(t, &[1..3, 0..4, 2..4]).unwrap();
+            let expected: Vec<f64> = (1..3)
+                .flat_map(|i| {
+                    (0..4).flat_map(move |j| [2, 3].map(|k| f64::from(i * 20 + j * 5 + k)))
+                })
+                .collect();
+            assert_eq!(part.info.shape(), [2, 4, 2]);
+            assert_eq!(part.values().unwrap(), expected, "{:?}", t.payload);
+            let mut bytes = Vec::new();
+            rows(&part).unwrap().read_to_end(&mut bytes).unwrap();
+            let read = bytes
+                .chunks(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+            assert!(read.map(f64::from).eq(expected), "{:?}", t.payload);
+        }
+    }
+
+    #[test]
+    fn of_known_elements_those_inside_are_known() {
+        let info = TensorInfo::new(DType::F32, vec![2, 4]).unwrap();
+        let partial = Partial {
+            positions: vec![0, 2, 5, 7],
+            values: vec![0.0, 2.0, 5.0, 7.0],
+        };
+        let t = tensor(info, Payload::Partial(Arc::new(partial)));
+        let part = crop(&t, &[0..2, 1..3]).unwrap();
+        let Payload::Partial(known) = part.payload else {
+            panic!("{:?}", part.payload)
+        };
+        assert_eq!(
+            (&known.positions[..], &known.values[..]),
+            (&[1, 2][..], &[2.0, 5.0][..])
+        );
+    }
+
+    #[test]
+    fn parts_side_by_side_are_the_whole_along_any_axis() {
+        let (_dir, all) = everywhere(&[4, 6, 3]);
+        for t in &all {
+            for (axis, n) in [(0, 4), (1, 6), (2, 3)] {
+                let stretch = |from: usize, to: usize| {
+                    let mut bounds = vec![0..4, 0..6, 0..3];
+                    bounds[axis] = from..to;
+                    Arc::new(crop(t, &bounds).unwrap())
+                };
+                let parts = [stretch(0, 1), stretch(1, n)];
+                let whole = concat(&parts, axis, vec![4, 6, 3]).unwrap();
+                assert!(
+                    whole
+                        .values()
+                        .unwrap()
+                        .into_iter()
+                        .eq((0..72).map(f64::from))
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_sum_has_as_many_elements_as_its_terms() {
+        let n = WINDOW / 8 + 3;
+        let (_dir, all) = everywhere(&[n]);
+        let terms: Vec<Arc<Tensor>> = all.into_iter().map(Arc::new).collect();
+        let values = sum(&terms).unwrap().values().unwrap();
+        assert!(values.into_iter().eq((0..n).map(|x| 5.0 * x as f64)));
+    }
+
+    #[test]
+    fn bits_are_held_against_the_first() {
+        let (_dir, mut all) = everywhere(&[2, 3]);
+        let mut bytes = numbers(6);
+        bytes[8] ^= 1;
+        let info = TensorInfo::new(DType::F32, vec![2, 3]).unwrap();
+        all.push(tensor(info, Payload::Memory(bytes.into())));
+        let all: Vec<&Tensor> = all.iter().collect();
+        assert_eq!(alike(&all), [true, true, true, true, true, false]);
+        assert!(distance(all[0], all[5]).unwrap() > 0.0);
+        assert_eq!(distance(all[0], all[3]).unwrap(), 0.0);
+    }
+}

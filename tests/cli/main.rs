@@ -5,6 +5,7 @@ mod check;
 mod commands;
 mod formats;
 mod invariants;
+mod joins;
 mod logs;
 mod mistakes;
 #[path = "../model/mod.rs"]
