@@ -121,7 +121,7 @@ pub fn plan(config: &Config) -> Result<Plan> {
     let slots = Slot::all(&pairing);
     let keys = [keys_of(&slots, 0, r.len()), keys_of(&slots, 1, c.len())];
     let before_names = notes.len();
-    let (slots, told) = join(&sides, slots);
+    let (slots, told) = join(&sides, slots, &pairing.keys);
     notes.extend(told);
     let alone = |side: usize| -> BTreeSet<usize> {
         let alone = slots.iter().filter(|s| s.entries()[1 - side].is_none());

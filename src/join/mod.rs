@@ -20,16 +20,50 @@ use crate::name::Key;
 use crate::note::Note;
 use crate::pairs::Made;
 use crate::sides::{Sides, Slot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-/// Puts together what belongs together. Slots that do not take part stay as they are.
-pub fn join(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
+/// Puts together what belongs together; `keys` are what each side's own names say. Slots that do not take part stay as they are.
+pub fn join(sides: &Sides, mut slots: Vec<Slot>, keys: &[Vec<Key>; 2]) -> (Vec<Slot>, Vec<Note>) {
+    rename(&mut slots, keys);
     let (slots, mut notes) = ranks::join(sides, slots);
     let (slots, more) = steps::cut(sides, slots);
     notes.extend(more);
     let (slots, more) = fused::split(sides, slots);
     notes.extend(more);
     (slots, notes)
+}
+
+/// What stands alone in a step or on a rank is called as its like is that has a partner: `embd` met `embed_tokens` in one step, so
+/// it is the token embedding in all.
+fn rename(slots: &mut [Slot], keys: &[Vec<Key>; 2]) {
+    let like = |key: &Key| Key {
+        step: None,
+        rank: None,
+        ..key.clone()
+    };
+    let many = |k: &Key| k.step.is_some() || k.rank.is_some();
+    for (side, keys) in keys.iter().enumerate() {
+        if !keys.iter().any(many) {
+            continue;
+        }
+        let mut called: HashMap<Key, Key> = HashMap::new();
+        for slot in slots.iter().filter(|s| s.entries()[1 - side].is_some()) {
+            let own = slot.entries()[side].and_then(|i| keys.get(i));
+            if let Some(own) = own.map(like).filter(|own| *own != like(&slot.key)) {
+                called.entry(own).or_insert_with(|| like(&slot.key));
+            }
+        }
+        for slot in slots.iter_mut().filter(|s| s.entries()[1 - side].is_none()) {
+            if let Some(name) = called.get(&like(&slot.key)) {
+                let Key { step, rank, .. } = slot.key;
+                slot.key = Key {
+                    step,
+                    rank,
+                    ..name.clone()
+                };
+            }
+        }
+    }
 }
 
 /// A tensor of a side within its group.
@@ -39,6 +73,8 @@ struct Member {
     entry: usize,
     at: Option<u32>,
     tensor: Made,
+    /// Axes of length 1 to think before its own.
+    lead: usize,
 }
 
 /// What has one key but for a coordinate.
@@ -81,7 +117,13 @@ impl Group {
                 };
                 let of = &mut open.members[side];
                 if of.iter().all(|m| m.entry != entry) {
-                    of.push(Member { entry, at, tensor });
+                    let lead = 0;
+                    of.push(Member {
+                        entry,
+                        at,
+                        tensor,
+                        lead,
+                    });
                 }
             }
         }

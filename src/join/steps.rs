@@ -23,13 +23,14 @@ pub(super) fn cut(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
     if !slots.iter().any(|s| s.key.step.is_some()) {
         return unchanged(slots);
     }
-    let groups = Group::all(sides, &slots, |key| {
+    let mut groups = Group::all(sides, &slots, |key| {
         let once = Key {
             step: None,
             ..key.clone()
         };
         (once, key.step)
     });
+    groups.iter_mut().for_each(level);
     let Some(runs) = Runs::of(&groups) else {
         return unchanged(slots);
     };
@@ -164,7 +165,7 @@ impl Runs {
         if group.members[coarse].is_empty() {
             return None;
         }
-        let axes = axes(group);
+        let axes = self.placed(group, axes(group))?;
         let bounds = |side: usize, m: &Member| self.bounds(side, m, &axes[side]);
         let mut out = Vec::new();
         let mut met = BTreeSet::new();
@@ -236,6 +237,24 @@ impl Runs {
         Some(out)
     }
 
+    /// A side in one pass may lay its axes out otherwise than the steps ([head, token] against [token, head]): the tokens run
+    /// where it is as long as they are many.
+    fn placed(&self, group: &Group, mut axes: [Vec<usize>; 2]) -> Option<[Vec<usize>; 2]> {
+        let coarse = 1 - self.fine;
+        let (1, Some(run)) = (self.runs[coarse].len(), self.runs[coarse].values().next()) else {
+            return Some(axes);
+        };
+        let whole = shape(group.members[coarse].first()?);
+        let is_long = |a: usize| whole[a] == run.len() || whole[a] == 1;
+        for i in 0..axes[coarse].len() {
+            if !is_long(axes[coarse][i]) {
+                let mut others = (0..whole.len()).filter(|a| whole[*a] == run.len());
+                axes[coarse][i] = others.find(|a| !axes[coarse].contains(a))?;
+            }
+        }
+        Some(axes)
+    }
+
     /// The number of the step that ends before a token: that of the finer side, where the other side is one pass; else it is
     /// counted anew, because steps of both sides are cut.
     fn number(&self, step: Option<u32>, end: usize) -> Option<u32> {
@@ -285,8 +304,19 @@ impl Runs {
     }
 }
 
-fn shape(member: &Member) -> &[usize] {
-    member.tensor.tensor.info.shape()
+/// Axes of length 1 before all others may be left out, as llama.cpp does where a step has one token: all are seen with as many.
+fn level(group: &mut Group) {
+    let axes = |m: &Member| m.tensor.tensor.info.shape().len();
+    let most = group.members.iter().flatten().map(axes).max().unwrap_or(0);
+    for member in group.members.iter_mut().flatten() {
+        member.lead = most - axes(member);
+    }
+}
+
+fn shape(member: &Member) -> Vec<usize> {
+    let mut shape = vec![1; member.lead];
+    shape.extend(member.tensor.tensor.info.shape());
+    shape
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
@@ -297,66 +327,41 @@ fn overlap(a: &Range<usize>, b: &Range<usize>) -> Range<usize> {
 /// The axes of each side along which the tokens run, in which the fewest run first: those whose length changes from step to step;
 /// of a side with one step those that the other side's are.
 fn axes(group: &Group) -> [Vec<usize>; 2] {
-    let mut own = [0, 1].map(|side| {
-        let mut members = group.members[side].iter().map(shape);
-        let first = members.next().unwrap_or_default();
-        let rest: Vec<&[usize]> = members.collect();
-        let varies = |a: &usize| rest.iter().any(|s| s.get(*a) != Some(&first[*a]));
-        let alike = rest.iter().all(|s| s.len() == first.len());
-        let axes = (0..first.len()).filter(|a| alike && varies(a));
-        axes.collect::<Vec<usize>>()
-    });
-    let [Some(r), Some(c)] = [0, 1].map(|side| group.members[side].first().map(shape)) else {
+    let shapes = [0, 1].map(|side| group.members[side].iter().map(shape).collect::<Vec<_>>());
+    let varying = |side: usize| {
+        let first = shapes[side].first().map_or(&[][..], |s| s);
+        let varies = |a: &usize| shapes[side].iter().any(|s| s[*a] != first[*a]);
+        (0..first.len()).filter(varies).collect::<Vec<usize>>()
+    };
+    let mut own = [varying(0), varying(1)];
+    let (Some(r), Some(c)) = (shapes[0].first(), shapes[1].first()) else {
         return own;
     };
-    // axes of length 1 before all others may be left out
-    let shift = r.len() as isize - c.len() as isize;
-    let (longer, extra) = if shift > 0 { (r, shift) } else { (c, -shift) };
-    let leading = longer[..extra as usize].iter().all(|&n| n == 1);
-    let there = |axes: &[usize], shift: isize| -> Vec<usize> {
-        let moved = axes.iter().map(|&a| a as isize + shift);
-        moved.filter(|a| *a >= 0).map(|a| a as usize).collect()
-    };
-    if leading {
-        match (own[0].is_empty(), own[1].is_empty()) {
-            (true, false) => own[0] = there(&own[1], shift),
-            (false, true) => own[1] = there(&own[0], -shift),
-            (true, true) => {
-                let differ = |a: &usize| {
-                    let b = *a as isize - shift;
-                    b >= 0 && c.get(b as usize).is_some_and(|n| *n != r[*a])
-                };
-                own[0] = (0..r.len()).filter(differ).collect();
-                own[1] = there(&own[0], -shift);
-            }
-            (false, false) => {}
+    let differ: Vec<usize> = (0..r.len()).filter(|&a| r[a] != c[a]).collect();
+    match (own[0].is_empty(), own[1].is_empty()) {
+        (true, false) => own[0] = own[1].clone(),
+        (false, true) => own[1] = own[0].clone(),
+        // every step has as many tokens
+        (true, true) if differ.iter().all(|&a| r[a] == r[differ[0]]) => {
+            own = [differ.clone(), differ.clone()]
         }
-    } else if own[0].len() != own[1].len() {
-        own = [Vec::new(), Vec::new()];
+        _ => {}
     }
     if own[0].len() != own[1].len() {
         return [Vec::new(), Vec::new()];
     }
     // as many queries in every step, over more keys each time
-    if let (true, Some(&known)) = (leading, own[0].first()) {
-        for a in 0..r.len() {
-            let b = a as isize - shift;
-            let Some(&n) = (b >= 0).then(|| c.get(b as usize)).flatten() else {
-                continue;
-            };
-            let there = (own[0][0], own[1][0]);
-            let whole = r[a] == r[there.0] && r[a] > n || n == c[there.1] && n > r[a];
-            if a != known && !own[0].contains(&a) && whole && r[a] != n {
-                own[0].push(a);
-                own[1].push(b as usize);
-            }
-        }
+    if let (Some(&x), Some(&y)) = (own[0].first(), own[1].first()) {
+        let more = |&&a: &&usize| (r[a] == r[x] && r[a] > c[a]) || (c[a] == c[y] && c[a] > r[a]);
+        let open = |a: &&usize| !own[0].contains(a) && !own[1].contains(a);
+        let more: Vec<usize> = differ.iter().filter(open).filter(more).copied().collect();
+        own.iter_mut().for_each(|axes| axes.extend(&more));
     }
     // queries before keys: a step computes fewer tokens than it reads
-    let last = [0, 1].map(|side| group.members[side].last().map(shape).unwrap_or_default());
-    let side = usize::from(group.members[1].len() > group.members[0].len());
+    let side = usize::from(shapes[1].len() > shapes[0].len());
+    let last = shapes[side].last().unwrap_or(r);
     let mut order: Vec<usize> = (0..own[0].len()).collect();
-    order.sort_by_key(|&i| last[side].get(own[side][i]).copied());
+    order.sort_by_key(|&i| last[own[side][i]]);
     own.map(|axes| order.iter().map(|&i| axes[i]).collect())
 }
 
@@ -371,10 +376,11 @@ fn stretch(
         return Some(member.tensor.clone());
     }
     let tensor = &member.tensor.tensor;
-    let mut bounds: Vec<Range<usize>> = tensor.info.shape().iter().map(|&n| 0..n).collect();
+    let mut bounds: Vec<Range<usize>> = shape(member).into_iter().map(|n| 0..n).collect();
     for ((&axis, own), common) in axes.iter().zip(own).zip(common) {
         bounds[axis] = common.start - own.start..common.end - own.start;
     }
+    bounds.drain(..member.lead);
     let (first, last) = (common[0].start, common[0].end - 1);
     let how = match first == last {
         true => format!("token {first}"),

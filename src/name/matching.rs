@@ -358,6 +358,7 @@ impl<'a> Matcher<'a> {
             only_reference,
             only_candidate,
             notes: self.notes,
+            keys: [self.r.keys, self.c.keys],
             reference_tag: None,
             candidate_tag: None,
             places: Default::default(),

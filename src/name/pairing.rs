@@ -23,6 +23,8 @@ pub struct Pairing {
     pub notes: Vec<Note>,
     pub reference_tag: Option<String>,
     pub candidate_tag: Option<String>,
+    /// What the names of the reference and of the candidate say, one key for each entry.
+    pub keys: [Vec<Key>; 2],
     /// What the names of the reference and of the candidate say of the order.
     pub places: [Places; 2],
 }

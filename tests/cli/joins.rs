@@ -340,3 +340,46 @@ fn a_fused_projection_meets_its_parts_however_they_lie() {
         assert_eq!(found["first_divergence"]["key"], "layers.1.v_proj");
     }
 }
+
+#[test]
+fn a_step_of_one_token_may_leave_axes_out_and_heads_may_stand_elsewhere() {
+    let mut random = Random(3);
+    let dir = tempfile::tempdir().unwrap();
+    let (heads, channels) = (4, 6);
+    for stage in ["attn_norm", "q_proj", "o_proj", "q_rope"] {
+        let x = random.array([TOKENS, heads, channels]);
+        let name = format!("layers.0.{stage}.npy");
+        let (whole, shape) = match stage {
+            // [batch, head, token, channel] in one pass, [token, head, channel] in steps
+            "q_rope" => {
+                let rows = |h: usize| (0..TOKENS).map(move |t| (t * heads + h) * channels);
+                let places = (0..heads).flat_map(rows);
+                let values = places.flat_map(|at| x.values[at..at + channels].to_vec());
+                (values.collect(), vec![1, heads, TOKENS, channels])
+            }
+            _ => (x.values.clone(), vec![1, TOKENS, heads * channels]),
+        };
+        npy(&dir.path().join("a").join(&name), &shape, &whole);
+        for (step, (start, n)) in [(0, 9), (9, 1), (10, 1), (11, 1)].into_iter().enumerate() {
+            let part = x.stretch(0, start, start + n);
+            let row: &[usize] = match stage {
+                "q_rope" => &[heads, channels],
+                _ => &[heads * channels],
+            };
+            let shape = if n > 1 {
+                [&[n], row].concat()
+            } else {
+                row.to_vec()
+            };
+            npy(
+                &dir.path().join(format!("b/step_{step}/{name}")),
+                &shape,
+                &part.values,
+            );
+        }
+    }
+    let [a, b] = ["a", "b"].map(|side| dir.path().join(side).to_str().unwrap().to_owned());
+    let report = json(&tdiff(&[&a, &b, "--format", "json"]));
+    assert_eq!(report["verdict"], "agreed", "{report:#}");
+    assert_eq!(report["counts"]["compared"], 16);
+}
