@@ -12,7 +12,9 @@
 mod fused;
 mod parts;
 mod ranks;
+mod rows;
 mod steps;
+mod ways;
 
 pub use ranks::blame;
 

@@ -1,6 +1,7 @@
 //! Tensors of several ranks against those of fewer: shards side by side, partial sums, replicas.
 
-use super::parts::{alike, concat, crop, distance, sum};
+use super::parts::{alike, crop, distance};
+use super::ways::{Way, made, packed_text, parts, shape_of, squeezed, ways};
 use super::{Group, Member, fused, replace, tensors};
 use crate::compare::layout::align;
 use crate::dump::Tensor;
@@ -18,21 +19,6 @@ const FEW: usize = 16;
 const ASKED: usize = 3;
 /// Another way than the natural one leaves less than this part of its error.
 const CLEARLY: f64 = 0.75;
-
-/// How the parts of a side are one tensor.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
-    /// Every rank holds all of it.
-    Same,
-    /// Side by side along an axis.
-    Along(usize),
-    /// One behind the other along a new first axis.
-    Stacked,
-    /// Each rank holds a stretch of every one of the packed projections, which have these widths in a rank, along the last axis.
-    Packed(Vec<usize>),
-    /// Each holds a term of the sum.
-    Sum,
-}
 
 /// Joins the ranks of the side that has more of them.
 pub(super) fn join(sides: &Sides, slots: Vec<Slot>) -> (Vec<Slot>, Vec<Note>) {
@@ -177,129 +163,6 @@ fn decide(groups: &[&Group]) -> Option<[Way; 2]> {
         0
     };
     Some(fitting.swap_remove(taken).1)
-}
-
-/// What the parts could be together, the natural way first.
-fn ways(members: &[Member], key: &Key) -> Vec<Way> {
-    let shapes: Vec<&[usize]> = members
-        .iter()
-        .map(|m| m.tensor.tensor.info.shape())
-        .collect();
-    let first = shapes[0];
-    if shapes.len() == 1 || shapes.iter().any(|s| s.len() != first.len()) {
-        return vec![Way::Same];
-    }
-    let mut ways = Vec::new();
-    let all_alike = shapes.iter().all(|s| *s == first);
-    if all_alike {
-        ways.push(Way::Same);
-    }
-    // the channels before the tokens before the batch
-    for axis in (0..first.len()).rev() {
-        let apart = |s: &&[usize]| (0..first.len()).all(|a| a == axis || s[a] == first[a]);
-        if shapes.iter().all(apart) {
-            ways.push(Way::Along(axis));
-        }
-    }
-    if all_alike {
-        ways.push(Way::Stacked);
-        ways.extend(packed(first, key).into_iter().map(Way::Packed));
-        ways.push(Way::Sum);
-    }
-    ways
-}
-
-/// The widths that packed projections can have in a rank: gate and up alike, queries of some heads for each key and value.
-fn packed(shape: &[usize], key: &Key) -> Vec<Vec<usize>> {
-    /// Queries for each key.
-    const QUERIES: [usize; 11] = [1, 2, 3, 4, 5, 6, 7, 8, 12, 14, 16];
-    let width = shape.last().copied().unwrap_or(0);
-    let equal = |n: usize| (width % n == 0).then(|| vec![width / n; n]);
-    let is = |word: &str| key.to_string().contains(word);
-    if is("gate_up") {
-        return equal(2).into_iter().collect();
-    }
-    if !is("qkv") {
-        return Vec::new();
-    }
-    let fits = QUERIES.iter().filter(|&&q| width.is_multiple_of(q + 2));
-    let widths = |q: &usize| {
-        let one = width / (q + 2);
-        vec![q * one, one, one]
-    };
-    fits.map(widths).collect()
-}
-
-fn squeezed(shape: &[usize]) -> Vec<usize> {
-    shape.iter().copied().filter(|&n| n != 1).collect()
-}
-
-fn shape_of(members: &[Member], way: &Way) -> Vec<usize> {
-    let shape = |m: &Member| m.tensor.tensor.info.shape().to_vec();
-    let mut out = shape(&members[0]);
-    match way {
-        Way::Same | Way::Sum => {}
-        Way::Along(axis) => out[*axis] = members.iter().map(|m| shape(m)[*axis]).sum(),
-        Way::Packed(_) => {
-            let last = out.len() - 1;
-            out[last] *= members.len();
-        }
-        Way::Stacked => out.insert(0, members.len()),
-    }
-    out
-}
-
-/// The tensor that the parts are together.
-fn made(members: &[Member], way: &Way) -> Option<Tensor> {
-    let parts: Vec<Arc<Tensor>> = members
-        .iter()
-        .map(|m| Arc::clone(&m.tensor.tensor))
-        .collect();
-    let shape = shape_of(members, way);
-    match way {
-        Way::Same => Some(Tensor::clone(&parts[0])),
-        Way::Along(axis) => concat(&parts, *axis, shape),
-        Way::Stacked => concat(&parts, 0, shape),
-        Way::Sum => sum(&parts),
-        Way::Packed(widths) => {
-            let axis = shape.len() - 1;
-            let mut stretches = Vec::new();
-            let mut start = 0;
-            for width in widths {
-                for part in &parts {
-                    let mut bounds: Vec<_> = part.info.shape().iter().map(|&n| 0..n).collect();
-                    bounds[axis] = start..start + width;
-                    stretches.push(Arc::new(crop(part, &bounds)?));
-                }
-                start += width;
-            }
-            concat(&stretches, axis, shape)
-        }
-    }
-}
-
-fn packed_text(ranks: usize, projections: usize) -> String {
-    format!("{ranks} ranks, each of {projections} projections along the last axis")
-}
-
-/// Where each rank's part lies in what they are together.
-fn parts(members: &[Member], way: &Way) -> Vec<Part> {
-    let Way::Along(axis) = *way else {
-        return Vec::new();
-    };
-    let mut start = 0;
-    let part = |m: &Member| {
-        let tensor = Arc::clone(&m.tensor.tensor);
-        let mut bounds: Vec<_> = tensor.info.shape().iter().map(|&n| 0..n).collect();
-        bounds[axis] = start..start + bounds[axis].end;
-        start = bounds[axis].end;
-        Part {
-            rank: m.at,
-            tensor,
-            bounds,
-        }
-    };
-    members.iter().map(part).collect()
 }
 
 /// Which ranks' parts of a joined tensor differ from the other side's stretch of them, named by the first; `None` where all do, or
