@@ -168,12 +168,16 @@ impl Results<'_> {
         let stats = pair.stats();
         let (compared, of) = pair.known();
         let sides = pair.aligned.as_ref();
-        let side = |original: &Option<Arc<Tensor>>,
+        let side = |side: usize,
                     aligned: Option<&Tensor>,
                     facts: Option<&compare::Side>,
                     printed: Option<&PrintedStats>| {
-            let tensor = original.as_ref()?;
-            Some(row_side(tensor, aligned.unwrap_or(tensor), facts, printed))
+            let tensor = [&pair.reference, &pair.candidate][side].as_deref()?;
+            let row = row_side(tensor, aligned.unwrap_or(tensor), facts, printed);
+            Some(RowSide {
+                made_of: pair.made[side].as_ref().map(|m| m.how.clone()),
+                ..row
+            })
         };
         let (printed_r, printed_c) = match &pair.outcome {
             Outcome::Statistics(sides) => (Some(&sides[0]), Some(&sides[1])),
@@ -185,13 +189,13 @@ impl Results<'_> {
             layer: pair.key.layer,
             stage: pair.key.stage.map(|s| s.to_string()),
             reference: side(
-                &pair.reference,
+                0,
                 sides.map(|s| &*s.0),
                 stats.map(|s| &s.reference),
                 printed_r,
             ),
             candidate: side(
-                &pair.candidate,
+                1,
                 sides.map(|s| &*s.1),
                 stats.map(|s| &s.candidate),
                 printed_c,
@@ -328,6 +332,7 @@ fn row_side(
         path: tensor.origin.path.display().to_string(),
         dtype: read_as.info.dtype().name().into(),
         shape: shape.to_vec(),
+        made_of: None,
         precision: facts.map(|f| f.precision.name().into()),
         stats: facts.map(side_stats).or_else(|| printed.map(printed_stats)),
     }

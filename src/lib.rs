@@ -34,6 +34,7 @@ pub mod dtype;
 pub mod dump;
 pub mod error;
 pub mod graph;
+pub mod join;
 pub mod judge;
 pub mod localise;
 pub mod math;

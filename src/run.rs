@@ -6,9 +6,10 @@ use crate::config::Config;
 use crate::content::{Names, settle};
 use crate::diagnose::investigate;
 use crate::error::{Error, Result};
+use crate::join::{blame, join};
 use crate::judge::{Rules, judge_all};
 use crate::localise::{self, Graph, doubtful};
-use crate::name::{Key, pair};
+use crate::name::{self, Key, pair};
 use crate::note::Note;
 use crate::order::{self, Sequence, unused};
 use crate::pairs::{Outcome, Pair, align_all, compare_all};
@@ -17,6 +18,8 @@ use crate::sides::{Selection, Side, Sides, Slot, one_side};
 use crate::suggest::{self, Suggestion, suggest};
 use crate::text::count;
 use crate::threads;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What is worth a progress line.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +76,16 @@ pub fn run(config: &Config, progress: &(dyn Fn(Progress) + Sync)) -> Result<Repo
     }
     notes.extend(doubt_note(&pairs, &doubtful));
     notes.extend(conclusion.notes.iter().cloned());
+    let first = conclusion.localisation.first();
+    if let Some((i, (side, part, text))) = first.and_then(|i| Some((i, blame(&pairs[i])?))) {
+        let pair = &mut pairs[i];
+        notes.push(Note::new("part_differs", text).about(vec![pair.key.to_string()]));
+        let whole = [&mut pair.reference, &mut pair.candidate][side].as_mut();
+        if let Some(whole) = whole.map(Arc::make_mut) {
+            whole.name.clone_from(&part.tensor.name);
+            whole.origin = part.tensor.origin.clone();
+        }
+    }
     notes.extend(missing_notes(&pairs, config));
     notes.extend(suggest::note(&suggestions));
     notes.extend(lost_notes(&pairs));
@@ -115,6 +128,8 @@ pub fn plan(config: &Config) -> Result<Plan> {
     let r = sides.reference.entries(&lost[0]);
     let c = sides.candidate.entries(&lost[1]);
     let mut pairing = pair(&r, &c, &sides.options);
+    let (slots, told) = join(&sides, Slot::all(&pairing), &pairing.keys);
+    let joined = Slot::apart(slots, &mut pairing);
     let names = [
         Names {
             entries: &r,
@@ -126,14 +141,16 @@ pub fn plan(config: &Config) -> Result<Plan> {
         },
     ];
     let likely = settle(names, &mut pairing);
-    notes.extend(
-        pairing
-            .notes
-            .iter()
-            .map(|n| Note::new(n.id, n.message.clone()).about(n.names.clone())),
-    );
+    let slots = Slot::together(joined, &pairing);
+    // what could have been each of several was one of them, or a part
+    let open: BTreeSet<&str> = pairing.only_reference.iter().map(|o| r[o.0].name).collect();
+    let is_told = |n: &&name::Note| {
+        n.id != "ambiguous_names" || n.names.iter().any(|n| open.contains(n.as_str()))
+    };
+    let names_say = pairing.notes.iter().filter(is_told);
+    notes.extend(names_say.map(|n| Note::new(n.id, n.message.clone()).about(n.names.clone())));
+    notes.extend(told);
     let mut suggestions = suggest(names, &likely, &pairing.keys, &sides.options);
-    let slots = Slot::all(&pairing);
     let keys = [keys_of(&slots, 0, r.len()), keys_of(&slots, 1, c.len())];
     let items = [
         sides.reference.items(&r, &pairing.places[0], &keys[0]),

@@ -4,10 +4,12 @@ use crate::config::Config;
 use crate::dump::formats::keeps_order;
 use crate::dump::{Dump, Guess, Payload, ReadError, Tensor, open, open_both};
 use crate::error::{Error, Result};
-use crate::name::{Entry, How, Key, Map, Options, Pairing, Places, Sides as Split, split_sides};
+use crate::name::{
+    Entry, How, Key, Map, Options, Paired, Pairing, Places, Sides as Split, split_sides,
+};
 use crate::note::Note;
 use crate::order::{self, Item};
-use crate::pairs::{Lost, Outcome, Pair};
+use crate::pairs::{Lost, Made, Outcome, Pair};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use std::borrow::Borrow;
 use std::path::{Path, PathBuf};
@@ -301,9 +303,16 @@ pub struct Slot {
     pub how: Option<How>,
     pub reference: Option<usize>,
     pub candidate: Option<usize>,
+    /// What stands for the entry of each side, where that is a part of it or it is a part.
+    pub made: [Option<Made>; 2],
 }
 
 impl Slot {
+    /// The entries of both sides.
+    pub fn entries(&self) -> [Option<usize>; 2] {
+        [self.reference, self.candidate]
+    }
+
     /// Pairs and single tensors, in the order of the reference's files, then of the candidate's.
     pub fn all(pairing: &Pairing) -> Vec<Slot> {
         let mut slots: Vec<Slot> = pairing
@@ -314,6 +323,7 @@ impl Slot {
                 how: Some(p.how),
                 reference: Some(p.reference),
                 candidate: Some(p.candidate),
+                made: [None, None],
             })
             .collect();
         slots.extend(pairing.only_reference.iter().map(|(i, key)| Slot {
@@ -321,6 +331,7 @@ impl Slot {
             how: None,
             reference: Some(*i),
             candidate: None,
+            made: [None, None],
         }));
         slots.sort_by_key(|s| s.reference);
         slots.extend(pairing.only_candidate.iter().map(|(i, key)| Slot {
@@ -328,7 +339,62 @@ impl Slot {
             how: None,
             reference: None,
             candidate: Some(*i),
+            made: [None, None],
         }));
+        slots
+    }
+}
+
+impl Slot {
+    /// The slots of whole tensors as pairing, apart from those of several tensors or of parts.
+    pub fn apart(slots: Vec<Slot>, pairing: &mut Pairing) -> Vec<Slot> {
+        let (joined, plain): (Vec<Slot>, Vec<Slot>) = slots
+            .into_iter()
+            .partition(|s| s.made.iter().any(Option::is_some));
+        pairing.pairs.clear();
+        pairing.only_reference.clear();
+        pairing.only_candidate.clear();
+        for Slot {
+            key,
+            how,
+            reference,
+            candidate,
+            ..
+        } in plain
+        {
+            match (reference, candidate) {
+                (Some(reference), Some(candidate)) => pairing.pairs.push(Paired {
+                    reference,
+                    candidate,
+                    key,
+                    how: how.unwrap_or(How::Stage),
+                }),
+                (Some(r), None) => {
+                    // a step may have told what it is
+                    pairing.keys[0][r].clone_from(&key);
+                    pairing.only_reference.push((r, key));
+                }
+                (None, Some(c)) => {
+                    pairing.keys[1][c].clone_from(&key);
+                    pairing.only_candidate.push((c, key));
+                }
+                (None, None) => {}
+            }
+        }
+        joined
+    }
+
+    /// All slots, in the order of the reference's files, then of the candidate's.
+    pub fn together(joined: Vec<Slot>, pairing: &Pairing) -> Vec<Slot> {
+        let mut slots = Slot::all(pairing);
+        slots.extend(joined);
+        slots.sort_by_key(|s| {
+            (
+                s.reference.is_none(),
+                s.reference,
+                s.candidate.filter(|_| s.reference.is_none()),
+            )
+        });
         slots
     }
 }
@@ -345,7 +411,7 @@ impl Slot {
         order::Slot {
             key: &self.key,
             name: name.unwrap_or_default(),
-            items: [self.reference, self.candidate],
+            items: self.entries(),
         }
     }
 }
@@ -386,19 +452,26 @@ impl Side {
 }
 
 impl Sides {
+    /// What a side (0: the reference) has in a slot; `None` where it has nothing that can be read.
+    pub fn tensor(&self, slot: &Slot, side: usize) -> Option<Made> {
+        let of = [&self.reference, &self.candidate][side];
+        slot.made[side].clone().or_else(|| {
+            let tensor = Arc::clone(of.tensors.get(slot.entries()[side]?)?);
+            Some(Made::dumped(tensor))
+        })
+    }
+
     /// The tensors of one slot of the pipeline.
     pub fn pair(&self, slot: &Slot) -> Pair {
-        let take = |side: &Side, i: Option<usize>| i.and_then(|i| side.tensors.get(i)).cloned();
         let lost = |side: &Side, i: Option<usize>| {
             i?.checked_sub(side.tensors.len())
                 .and_then(|i| side.unreadable.get(i))
                 .map(Lost::from)
         };
-        let mut pair = Pair::new(
-            slot.key.clone(),
-            take(&self.reference, slot.reference),
-            take(&self.candidate, slot.candidate),
-        );
+        let [r, c] = [0, 1].map(|side| self.tensor(slot, side));
+        let tensor = |made: &Option<Made>| made.as_ref().map(|m| Arc::clone(&m.tensor));
+        let mut pair = Pair::new(slot.key.clone(), tensor(&r), tensor(&c));
+        pair.made = [r, c].map(|made| made.filter(|m| !m.how.is_empty()));
         let lost =
             lost(&self.reference, slot.reference).or_else(|| lost(&self.candidate, slot.candidate));
         pair.how = slot.how;

@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::dump::{Guess, Tensor};
 use crate::name::How;
-use crate::pairs::{Outcome, Pair};
+use crate::pairs::{Made, Outcome, Pair};
 use crate::run::{Plan, plan};
 use crate::sides::{Side, one_side};
 use anyhow::Result;
@@ -52,8 +52,8 @@ fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
     for pair in &plan.pairs {
         grid.add_row([
             pair.key.to_string(),
-            describe(pair.reference.as_deref(), pair),
-            describe(pair.candidate.as_deref(), pair),
+            describe(pair.reference.as_deref(), pair, 0),
+            describe(pair.candidate.as_deref(), pair, 1),
         ]);
     }
     writeln!(out, "{}", grid.trim_fmt())?;
@@ -71,14 +71,17 @@ fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
     Ok(())
 }
 
-fn describe(tensor: Option<&Tensor>, pair: &Pair) -> String {
+fn describe(tensor: Option<&Tensor>, pair: &Pair, side: usize) -> String {
     match tensor {
         Some(t) => format!(
-            "{} {}{} {:?}",
+            "{} {}{} {:?}{}",
             t.name,
             t.info.dtype(),
             guess(t),
-            t.info.shape()
+            t.info.shape(),
+            pair.made[side]
+                .as_ref()
+                .map_or(String::new(), |made| format!(" ← {}", made.how))
         ),
         None if matches!(pair.outcome, Outcome::Unreadable(_)) => "(unreadable)".into(),
         None => "–".into(),
@@ -95,16 +98,17 @@ fn guess(t: &Tensor) -> &'static str {
 }
 
 fn as_json(plan: &Plan) -> Value {
-    let side = |t: Option<&Tensor>| match t {
+    let side = |t: Option<&Tensor>, made: &Option<Made>| match t {
         Some(t) => {
-            json!({"name": t.name, "path": t.origin.path.display().to_string(), "dtype": t.info.dtype().name(), "shape": t.info.shape()})
+            let made = made.as_ref().map(|m| m.how.as_str());
+            json!({"name": t.name, "path": t.origin.path.display().to_string(), "dtype": t.info.dtype().name(), "shape": t.info.shape(), "made_of": made})
         }
         None => Value::Null,
     };
     let pairs: Vec<Value> = plan
         .pairs
         .iter()
-        .map(|p| json!({"key": p.key.to_string(), "how": p.how.map(How::name), "reference": side(p.reference.as_deref()), "candidate": side(p.candidate.as_deref())}))
+        .map(|p| json!({"key": p.key.to_string(), "how": p.how.map(How::name), "reference": side(p.reference.as_deref(), &p.made[0]), "candidate": side(p.candidate.as_deref(), &p.made[1])}))
         .collect();
     let dump = |side: &Side| json!({"path": side.path.display().to_string(), "tag": side.tag});
     let one_side = one_side(&plan.notes).is_some();

@@ -205,7 +205,7 @@ impl Doubt {
         let glances = threads::map(&pairing.pairs, FEW, |p| {
             let (r, c) = (readable(0, p.reference)?, readable(1, p.candidate)?);
             let sized = r.info.len() == c.info.len();
-            let certain = matches!(p.how, How::Only | How::Replica) || sized && p.how == How::Name;
+            let certain = p.how == How::Only || sized && p.how == How::Name;
             Some((certain, sized.then(|| (Glance::of(r), Glance::of(c)))))
         });
         let alone = |alone: &[(usize, Key)], side: usize| -> BTreeSet<usize> {

@@ -69,6 +69,20 @@ impl Tensor {
         Ok(out)
     }
 
+    /// Verifies the checksum that an archive states for the member that this tensor lies in.
+    pub fn verify(&self) -> Result<(), ReadError> {
+        let Payload::File {
+            file,
+            crc: Some(crc),
+            ..
+        } = &self.payload
+        else {
+            return Ok(());
+        };
+        let io = |e| self.error(ReadErrorKind::Io(e));
+        verify(self, &*file.open().map_err(io)?, crc)
+    }
+
     /// Reads through a stream to see that it is as long as it declares.
     fn measure(&self) -> Result<(), ReadError> {
         let Payload::Stream(stream) = &self.payload else {

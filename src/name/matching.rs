@@ -51,7 +51,6 @@ pub(super) struct Matcher<'a> {
     c: Half<'a>,
     of_r: Vec<Option<(usize, How)>>,
     of_c: Vec<Option<usize>>,
-    replicas: Vec<(usize, usize)>,
     notes: Vec<Note>,
 }
 
@@ -62,7 +61,6 @@ impl<'a> Matcher<'a> {
             of_c: vec![None; c.keys.len()],
             r,
             c,
-            replicas: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -310,77 +308,24 @@ impl<'a> Matcher<'a> {
         }
     }
 
-    /// A side that was dumped by one process stands against every rank of the other where the sizes agree.
-    pub fn replicas(&mut self) {
+    /// A side that was dumped by one process meets the first rank of the other; what the others hold is told by values.
+    pub fn first_ranks(&mut self) {
         let ranks = |keys: &[Key]| keys.iter().filter_map(|k| k.rank).collect::<BTreeSet<_>>();
-        let (ranks_r, ranks_c) = (ranks(&self.r.keys), ranks(&self.c.keys));
-        let mut refused = Vec::new();
+        if ranks(&self.r.keys).len() == ranks(&self.c.keys).len() {
+            return;
+        }
         let single = |k: &Key| Key {
             rank: None,
             ..k.clone()
         };
-        let index = |keys: &[Key]| {
-            keys.iter()
-                .enumerate()
-                .rev()
-                .map(|(i, k)| (single(k), i))
-                .collect::<BTreeMap<Key, usize>>()
-        };
-        if ranks_r.len() > 1 && ranks_c.len() <= 1 {
-            let there = index(&self.c.keys);
-            for r in self.open_r() {
-                let found = there.get(&single(&self.r.keys[r])).copied();
-                match found {
-                    Some(c) if self.of_c[c].is_none() => self.join(r, c, How::Stage),
-                    Some(c) if self.sizes_agree(r, c) => self.replicas.push((r, c)),
-                    Some(_) => refused.push(self.r.entry(r).name.to_string()),
-                    None => {}
-                }
-            }
-        } else if ranks_c.len() > 1 && ranks_r.len() <= 1 {
-            let here = index(&self.r.keys);
-            for c in self.open_c() {
-                let found = here.get(&single(&self.c.keys[c])).copied();
-                match found {
-                    Some(r) if self.of_r[r].is_none() => self.join(r, c, How::Stage),
-                    Some(r) if self.sizes_agree(r, c) => self.replicas.push((r, c)),
-                    Some(_) => refused.push(self.c.entry(c).name.to_string()),
-                    None => {}
-                }
-            }
+        let mut there: BTreeMap<Key, usize> = BTreeMap::new();
+        for c in self.open_c().into_iter().rev() {
+            there.insert(single(&self.c.keys[c]), c);
         }
-        if !self.replicas.is_empty() {
-            let names = self
-                .replicas
-                .iter()
-                .map(|&(r, c)| {
-                    if ranks_r.len() > 1 {
-                        self.r.entry(r).name
-                    } else {
-                        self.c.entry(c).name
-                    }
-                    .to_string()
-                })
-                .collect();
-            let message = format!(
-                "one side was dumped by one process, the other by {} ranks: each rank is compared with it",
-                ranks_r.len().max(ranks_c.len())
-            );
-            self.notes.push(Note {
-                id: "ranks_replicated",
-                message,
-                names,
-            });
-        }
-        if !refused.is_empty() {
-            let message =
-                "ranks hold parts of other sizes than the other side; gather them before the dump"
-                    .to_string();
-            self.notes.push(Note {
-                id: "ranks_sharded",
-                message,
-                names: refused,
-            });
+        for r in self.open_r() {
+            if let Some(c) = there.remove(&single(&self.r.keys[r])) {
+                self.join(r, c, How::Stage);
+            }
         }
     }
 
@@ -396,33 +341,16 @@ impl<'a> Matcher<'a> {
                 });
             }
         }
-        for &(r, c) in &self.replicas {
-            let ranked = if self.r.keys[r].rank.is_some() {
-                &self.r.keys[r]
-            } else {
-                &self.c.keys[c]
-            };
-            pairs.push(Paired {
-                reference: r,
-                candidate: c,
-                key: ranked.clone(),
-                how: How::Replica,
-            });
-        }
         pairs.sort_by_key(|p| (p.reference, p.candidate));
         promote(&mut pairs);
-        let replicated_r: BTreeSet<usize> = self.replicas.iter().map(|p| p.0).collect();
-        let replicated_c: BTreeSet<usize> = self.replicas.iter().map(|p| p.1).collect();
         let only_reference = self
             .open_r()
             .into_iter()
-            .filter(|i| !replicated_r.contains(i))
             .map(|i| (i, self.r.keys[i].clone()))
             .collect();
         let only_candidate = self
             .open_c()
             .into_iter()
-            .filter(|i| !replicated_c.contains(i))
             .map(|i| (i, self.c.keys[i].clone()))
             .collect();
         Pairing {

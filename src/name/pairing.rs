@@ -16,18 +16,17 @@ pub(super) const FEW: usize = 256;
 /// What belongs together, and what stays alone.
 #[derive(Clone, Debug, Default)]
 pub struct Pairing {
-    /// In the order of the reference's entries. One tensor stands in several pairs only when one side was dumped once
-    /// and the other by several ranks.
+    /// In the order of the reference's entries.
     pub pairs: Vec<Paired>,
     pub only_reference: Vec<(usize, Key)>,
     pub only_candidate: Vec<(usize, Key)>,
     pub notes: Vec<Note>,
     pub reference_tag: Option<String>,
     pub candidate_tag: Option<String>,
+    /// What the names of the reference and of the candidate say, one key for each entry.
+    pub keys: [Vec<Key>; 2],
     /// What the names of the reference and of the candidate say of the order.
     pub places: [Places; 2],
-    /// What the names of either side say, one key per entry.
-    pub keys: [Vec<Key>; 2],
 }
 
 /// Two tensors that are the same place in the model.
@@ -53,8 +52,6 @@ pub enum How {
     Words,
     /// The only tensor on each side.
     Only,
-    /// One tensor of a side against each rank of the other.
-    Replica,
     /// The values, whatever the names say.
     Content,
     /// The best that values, words and places say together; the values alone do not prove it.
@@ -69,7 +66,6 @@ impl How {
             How::Embedding => "embedding",
             How::Words => "words",
             How::Only => "only",
-            How::Replica => "replica",
             How::Content => "values",
             How::Guess => "guess",
         }
@@ -155,7 +151,7 @@ pub fn pair(reference: &[Entry<'_>], candidate: &[Entry<'_>], options: &Options)
     m.embeddings();
     m.left_over_words();
     m.only_ones();
-    m.replicas();
+    m.first_ranks();
     let mut pairing = m.finish();
     pairing.places = [places_r, places_c];
     pairing.reference_tag = tags_r.first().map(Tag::text);
@@ -449,39 +445,8 @@ mod tests {
         );
         assert_eq!(
             shown(&["rank0/q_l0", "rank1/q_l0"], &["q_l0"]),
-            [
-                "rank0/q_l0 ~ q_l0 = rank0/layers.0.q_proj",
-                "rank1/q_l0 ~ q_l0 = rank1/layers.0.q_proj"
-            ]
+            ["rank0/q_l0 ~ q_l0 = rank0/layers.0.q_proj"]
         );
-        let p = paired(
-            &["q_l0"],
-            &["rank0/q_l0", "rank1/q_l0"],
-            &Options::default(),
-        );
-        assert_eq!((p.pairs.len(), p.notes[0].id), (2, "ranks_replicated"));
-    }
-
-    #[test]
-    fn parts_of_other_sizes_on_each_rank_are_refused() {
-        let whole: &[usize] = &[4, 8];
-        let part: &[usize] = &[4, 4];
-        let r = [Entry {
-            name: "x",
-            shape: Some(whole),
-            ..Entry::default()
-        }];
-        let c = ["rank0/x", "rank1/x"].map(|name| Entry {
-            name,
-            shape: Some(part),
-            ..Entry::default()
-        });
-        let p = pair(&r, &c, &Options::default());
-        assert_eq!(
-            p.notes.iter().map(|n| n.id).collect::<Vec<_>>(),
-            ["ranks_sharded"]
-        );
-        assert_eq!((p.pairs.len(), p.only_candidate.len()), (1, 1));
     }
 
     #[test]

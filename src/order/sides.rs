@@ -21,6 +21,7 @@ pub struct Sequence {
     /// The order of the side that decided, and its items in the order of `slots`.
     order: Order,
     items: Vec<Option<usize>>,
+    steps: Vec<Option<u32>>,
 }
 
 impl Sequence {
@@ -62,12 +63,15 @@ impl Sequence {
                 all.append(&mut behind[at]);
             }
         }
+        // a pass that is cut at the steps of the other side runs step by step
+        all.sort_by_key(|&at| slots[at].key.step);
         let mut basis = first.basis;
         if lines.is_some_and(|lines| by_user(slots, &mut all, lines)) {
             basis = Basis::Given;
         }
         Sequence {
             items: all.iter().map(|&at| slots[at].items[side]).collect(),
+            steps: all.iter().map(|&at| slots[at].key.step).collect(),
             slots: all,
             basis,
             order: first,
@@ -80,11 +84,17 @@ impl Sequence {
         let mut at = kept.iter();
         self.items.retain(|_| at.next().is_some_and(|k| *k));
         let mut at = kept.iter();
+        self.steps.retain(|_| at.next().is_some_and(|k| *k));
+        let mut at = kept.iter();
         self.slots.retain(|_| at.next().is_some_and(|k| *k));
     }
 
     /// Of these places those that nothing known runs before; one alone where the order is known.
     pub fn earliest(&self, of: &[usize]) -> Vec<usize> {
+        // one step runs after the other
+        let step = of.iter().map(|&at| self.steps[at]).min();
+        let same = |at: &usize| Some(self.steps[*at]) == step;
+        let of: Vec<usize> = of.iter().copied().filter(same).collect();
         let first = of.iter().min().copied();
         let items: Option<HashSet<usize>> = of.iter().map(|&at| self.items[at]).collect();
         let Some(items) = items.filter(|_| self.basis != Basis::Given) else {
@@ -97,6 +107,9 @@ impl Sequence {
             .filter(|&at| self.items[at].is_some_and(|i| earliest.contains(&i)))
             .collect();
         places.sort_unstable();
+        // the parts of one tensor stand in their order
+        let mut seen = HashSet::new();
+        places.retain(|&at| seen.insert(self.items[at]));
         places
     }
 }

@@ -9,4 +9,4 @@ mod sums;
 
 pub use align::align_all;
 pub use compare::compare_all;
-pub use pair::{Lost, Outcome, Pair};
+pub use pair::{Lost, Made, Outcome, Pair, Part};

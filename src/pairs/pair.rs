@@ -6,6 +6,7 @@ use crate::compare::layout::View;
 use crate::compare::logits::Logits;
 use crate::dump::{Payload, PrintedStats, ReadError, ReadErrorKind, Tensor};
 use crate::name::{How, Key};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One place in the pipeline, with what each side has there.
@@ -17,6 +18,8 @@ pub struct Pair {
     /// As dumped.
     pub reference: Option<Arc<Tensor>>,
     pub candidate: Option<Arc<Tensor>>,
+    /// Of what each side's tensor was made, where it was not dumped so.
+    pub made: [Option<Made>; 2],
     /// Both sides as views of one logical shape, where that is possible.
     pub aligned: Option<(Arc<Tensor>, Arc<Tensor>)>,
     /// Where the reference's view lies in the reference, unless they are one.
@@ -26,6 +29,43 @@ pub struct Pair {
     pub outcome: Outcome,
     /// For logits: what the distributions say.
     pub logits: Option<Logits>,
+}
+
+/// A tensor made of others.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub tensor: Arc<Tensor>,
+    /// Of what, for people (`2 ranks, last axis`); empty for a tensor as it was dumped.
+    pub how: String,
+    /// What lies side by side in it, each with its bounds along every axis.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a tensor that was made of several.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub rank: Option<u32>,
+    pub tensor: Arc<Tensor>,
+    pub bounds: Vec<Range<usize>>,
+}
+
+impl Made {
+    pub fn new(tensor: Tensor, how: String) -> Made {
+        Made {
+            tensor: Arc::new(tensor),
+            how,
+            parts: Vec::new(),
+        }
+    }
+
+    /// A tensor as it was dumped.
+    pub fn dumped(tensor: Arc<Tensor>) -> Made {
+        Made {
+            tensor,
+            how: String::new(),
+            parts: Vec::new(),
+        }
+    }
 }
 
 /// What the comparison gave.
@@ -76,6 +116,7 @@ impl Pair {
             how: None,
             reference,
             candidate,
+            made: Default::default(),
             aligned: None,
             view: None,
             copies: false,

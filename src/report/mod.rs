@@ -221,6 +221,9 @@ pub struct RowSide {
     pub path: String,
     pub dtype: Cow<'static, str>,
     pub shape: Vec<usize>,
+    /// Of what it was made (`2 ranks, last axis`), where it was not dumped so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<String>,
     /// The coarsest type that holds the values.
     pub precision: Option<Cow<'static, str>>,
     pub stats: Option<SideStats>,

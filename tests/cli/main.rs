@@ -6,6 +6,7 @@ mod commands;
 mod coverage;
 mod formats;
 mod invariants;
+mod joins;
 mod logs;
 mod mistakes;
 #[path = "../model/mod.rs"]

@@ -19,6 +19,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "Tensors that only the candidate has. They do not fail.",
     ),
     (
+        "fused_split",
+        "One side holds a fused projection (qkv, gate_up), the other its parts: each part was compared with its own channels.",
+    ),
+    (
         "glob_unused",
         "A limit or filter names no tensor of these dumps: check its spelling.",
     ),
@@ -96,6 +100,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "Names that differ were paired because what is left of them is alike and no other partner fits; --map makes it certain.",
     ),
     (
+        "part_differs",
+        "Of a tensor that was joined from several ranks some ranks' parts differ, and the others agree.",
+    ),
+    (
         "part_without_place",
         "Only the first or last values of a tensor, or a slice of it, are printed and no line gives its shape. They are compared as a tensor of their own, what is not printed is not compared: print the shape too, or dump the whole tensor.",
     ),
@@ -104,12 +112,24 @@ pub const NOTES: &[(&str, &str)] = &[
         "Only some elements are known (first and last ones, a print with dots): these were compared.",
     ),
     (
+        "ranks_joined",
+        "The ranks of one side hold parts of a tensor that the other side holds in one: they were put side by side.",
+    ),
+    (
+        "ranks_missing",
+        "The ranks of one side hold parts of a tensor, and some of them are missing.",
+    ),
+    (
         "ranks_replicated",
-        "Several ranks hold the same tensor: one of them was compared.",
+        "Several ranks hold the same tensor: one of them was compared, and every one that is not bit for bit the same.",
     ),
     (
         "ranks_sharded",
-        "Ranks hold parts of a tensor in other sizes than the other side: gather them before the dump.",
+        "Ranks hold parts of a tensor that neither side by side nor summed are the other side's: gather them before the dump.",
+    ),
+    (
+        "ranks_summed",
+        "The ranks of one side hold partial sums of a tensor (dumped before the all-reduce): their sum was compared.",
     ),
     (
         "rope_norm",
@@ -126,6 +146,11 @@ pub const NOTES: &[(&str, &str)] = &[
     (
         "shape_from_partner",
         "The file does not say its shape: that of the partner was taken, the number of elements fits.",
+    ),
+    (
+        "steps_cut",
+        "One side computed the tokens in other steps than the other (one pass, or a prefill and decode steps): each step was \
+         compared with its own tokens.",
     ),
     (
         "suggested_pairs",
