@@ -167,6 +167,7 @@ impl Results<'_> {
             metrics: metrics(stats),
             compared,
             of,
+            layout: pair.layout.clone(),
             worst: worst(pair),
             logits: pair.logits.clone(),
         }
@@ -261,8 +262,8 @@ fn worst(pair: &Pair) -> Option<Element> {
     // in the axes that are shown: those of the reference's dump, or those it was read with
     let dumped = pair.reference.as_ref();
     let dumped = dumped.filter(|t| t.guess.is_none() && !Arc::ptr_eq(t, r));
-    let index = dumped.and_then(|dumped| match &pair.view {
-        Some(view) => Some(view.index(at.position)),
+    let index = dumped.and_then(|dumped| match &pair.views {
+        Some(views) => Some(views.reference.index(at.position)),
         None => r.index_in(dumped, at.position),
     });
     Some(Element {

@@ -1,8 +1,8 @@
 //! One place in the pipeline with both sides' tensors, and what the comparison gave.
 
+use crate::align::{Composition, LeftOut};
 use crate::causes;
 use crate::compare::PairStats;
-use crate::compare::layout::View;
 use crate::compare::logits::Logits;
 use crate::dump::{Payload, PrintedStats, ReadError, ReadErrorKind, Tensor};
 use crate::name::Key;
@@ -17,10 +17,12 @@ pub struct Pair {
     pub candidate: Option<Arc<Tensor>>,
     /// Both sides as views of one logical shape, where that is possible.
     pub aligned: Option<(Arc<Tensor>, Arc<Tensor>)>,
-    /// Where the reference's view lies in the reference, unless they are one.
-    pub view: Option<View>,
-    /// What the view leaves out of the reference are copies of what it holds.
-    pub copies: bool,
+    /// Where these views lie in the tensors, unless they are one.
+    pub views: Option<Composition>,
+    /// How the sides were brought together, in words.
+    pub layout: Option<String>,
+    /// What the views leave out of the reference and of the candidate, and why.
+    pub left_out: [LeftOut; 2],
     pub outcome: Outcome,
     /// For logits: what the distributions say.
     pub logits: Option<Logits>,
@@ -74,8 +76,9 @@ impl Pair {
             reference,
             candidate,
             aligned: None,
-            view: None,
-            copies: false,
+            views: None,
+            layout: None,
+            left_out: Default::default(),
             outcome,
             logits: None,
         }
@@ -92,7 +95,7 @@ impl Pair {
     pub fn known(&self) -> (u64, u64) {
         let compared = self.stats().map_or(0, |s| s.reference.count);
         let of = self.aligned.as_ref().map_or(0, |(r, _)| {
-            let dumped = self.reference.as_ref().filter(|_| !self.copies);
+            let dumped = self.reference.as_ref();
             dumped.map_or(0, |t| t.info.len()).max(r.info.len())
         });
         (compared, of as u64)

@@ -114,11 +114,9 @@ fn the_worst_element_is_shown_in_the_axes_of_the_references_dump() {
             vec![0, 3, 8, 5],
         ),
         (
-            file("layer_0_o_proj_ref.npy", &[2, 5, 16], &|i| {
-                value(i[0], i[1], i[2])
-            }),
-            file("layer_0_o_proj_cand.npy", &[2, 1, 16], &|i| {
-                value(i[0], 4, i[2]) + if i == [1, 0, 7] { 4.0 } else { 0.0 }
+            file("logits_ref.npy", &[2, 5, 16], &|i| value(i[0], i[1], i[2])),
+            file("logits_cand.npy", &[2, 1, 16], &|i| {
+                value(i[0], 4, i[2]) + if i == [1, 0, 7] { 1.0 } else { 0.0 }
             }),
             vec![1, 4, 7],
         ),
@@ -158,7 +156,7 @@ fn an_agreement_of_a_part_or_of_nothing_says_so_in_every_report() {
     );
     let notes = report["notes"].as_array().unwrap();
     let ids: Vec<_> = notes.iter().map(|n| n["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["sequence_padded", "nothing_finite"]);
+    assert_eq!(ids, ["part_compared", "nothing_finite"]);
     assert_eq!(notes[1]["tensors"], serde_json::json!(["final_norm"]));
     let junit = fs::read_to_string(junit).unwrap();
     let quiet = text(&tdiff(&[r, c, "-q"]).stdout);
@@ -195,7 +193,7 @@ fn keys_that_one_side_repeats_for_every_query_head_are_compared_whole() {
             assert_eq!(report["verdict"], verdict, "{report:#}");
             assert_eq!(report["notes"][0]["id"], "kv_repeated");
             let row = &report["tensors"][0];
-            assert_eq!((&row["compared"], &row["of"]), (&40.into(), &40.into()));
+            assert_eq!((&row["compared"], &row["of"]), (&120.into(), &120.into()));
         }
     }
 }
