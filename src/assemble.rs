@@ -90,11 +90,12 @@ impl Results<'_> {
 
     /// Diverged before unreadable before incomplete before agreed.
     fn verdict(&self, counts: &Counts, diverged: bool) -> report::Outcome {
+        let lacks_rows = self.pairs.iter().any(|p| p.not_compared()[0] > 0);
         if diverged || counts.diverged > 0 || counts.incomparable > 0 {
             report::Outcome::Diverged
         } else if counts.unreadable > 0 {
             report::Outcome::Unreadable
-        } else if counts.missing_in_candidate > 0 && !self.config.allow_missing {
+        } else if (counts.missing_in_candidate > 0 || lacks_rows) && !self.config.allow_missing {
             report::Outcome::Incomplete
         } else {
             report::Outcome::Agreed

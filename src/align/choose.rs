@@ -1,6 +1,7 @@
 //! The composition that the values of a pair prove; else the one that its siblings have, else the most natural.
 
 use super::fit::{FITS, SAMPLE, at_hand, error, resident, sample};
+use super::left::is_input;
 use super::search::{Cuts, compositions, elsewhere};
 use super::view::{Composition, View};
 use crate::dump::{ReadError, Tensor};
@@ -8,8 +9,11 @@ use crate::name::Stage;
 
 /// Another composition than the natural one is taken when it leaves less than this part of the error.
 const CLEARLY: f64 = 0.75;
-/// Rows that all hold one prompt differ by no more than this.
+/// What fits leaves no more than this in any arithmetic: better is not looked for.
 const ALIKE: f64 = 0.1;
+/// Fewer elements than this may be alike by chance at one of many places, but not as closely as this.
+const ENOUGH: usize = 24;
+const EXACT: f64 = 1e-3;
 /// Ways that are looked at, and those of them that are looked for at all places, which are so many at most.
 const TRIED: usize = 256;
 const WAYS: usize = 8;
@@ -80,20 +84,28 @@ pub fn choose(
     hints: &Hints,
 ) -> Result<Option<Found>, ReadError> {
     let [r, c] = sides.map(|t| t.info.shape());
-    if sides.iter().any(|t| t.info.is_empty()) {
-        let same = |shape: &[usize]| {
-            shape
-                .iter()
-                .copied()
-                .filter(|n| *n != 1)
-                .collect::<Vec<_>>()
-        };
-        let found = compositions(r, c, Cuts::default(), &[]).into_iter();
-        let mut found = found.filter(|f| same(r) == same(c) && f.is_whole());
-        return Ok(found.next().map(|composition| Found {
+    let only = |composition| {
+        Ok(Some(Found {
             composition,
             error: 0.0,
-        }));
+        }))
+    };
+    let longer = |shape: &[usize]| {
+        shape
+            .iter()
+            .copied()
+            .filter(|n| *n != 1)
+            .collect::<Vec<_>>()
+    };
+    if longer(r) == longer(c) {
+        let [reference, candidate] = [r, c].map(View::whole);
+        return only(Composition {
+            reference,
+            candidate,
+        });
+    }
+    if sides.iter().any(|t| t.info.is_empty()) {
+        return Ok(None);
     }
     let mut loaded: Option<[Tensor; 2]> = None;
     let mut natural: Option<Composition> = None;
@@ -101,13 +113,12 @@ pub fn choose(
         let ways = cuts
             .into_iter()
             .flat_map(|cuts| compositions(r, c, cuts, &hints.starts));
-        let ways: Vec<Composition> = ways.filter(|w| hints.allow(w)).take(TRIED).collect();
-        if tier == 0 && (ways.len() == 1 || ways.first().is_some_and(Composition::is_whole)) {
-            let composition = ways[0].clone();
-            return Ok(Some(Found {
-                composition,
-                error: 0.0,
-            }));
+        let mut ways: Vec<Composition> = ways.take(TRIED).collect();
+        if ways.iter().any(|w| hints.demand(w)) {
+            ways.retain(|w| hints.demand(w));
+        }
+        if tier == 0 && ways.len() == 1 {
+            return only(ways[0].clone());
         }
         if ways.is_empty() {
             continue;
@@ -127,22 +138,25 @@ pub fn choose(
             loaded = Some([at_hand(sides[0])?, at_hand(sides[1])?]);
         }
         let Some([a, b]) = &loaded else { continue };
-        let usual = like.or(ways.iter().find(|w| tier == 0 || w.is_plain()));
-        let usual = usual.or(ways
-            .first()
-            .filter(|w| tier == 0 || !hints.repeated.is_empty() && w.repeats()));
+        let plain = |w: &Composition| {
+            w.is_plain() && (!fastest || w.sides().iter().all(|v| v.parts.len() == 1))
+        };
+        let usual = like.or(ways.iter().find(|w| tier == 0 || plain(w)));
+        let usual = usual.or(ways.first().filter(|w| tier == 0 || hints.demand(w)));
         if natural.is_none() {
             natural = usual.cloned();
         }
-        let mut best = best(&[a, b], &ways, usual, if tier == 0 { SAMPLE } else { FEW })?;
-        if tier > 0 && hints.search && best.as_ref().is_none_or(|(e, _)| *e > FITS) {
-            let all = ways
-                .iter()
-                .filter(|w| !w.repeats())
-                .take(WAYS)
-                .flat_map(elsewhere);
-            best = self::best(&[a, b], &all.take(MOST).collect::<Vec<_>>(), None, FEW)?;
+        let most = if tier == 0 { SAMPLE } else { FEW };
+        let mut best = best(&[a, b], &ways, usual, most)?;
+        if tier > 0 && hints.search && best.as_ref().is_none_or(|(e, _)| *e > ALIKE) {
+            let plain = ways.iter().filter(|w| !w.repeats()).take(WAYS);
+            let all: Vec<Composition> = plain.flat_map(elsewhere).take(MOST).collect();
+            let found = self::best(&[a, b], &all, None, FEW)?;
+            let clear = |e: f64| best.as_ref().is_none_or(|(b, _)| e < CLEARLY * b);
+            best = found.filter(|(e, _)| clear(*e)).or(best);
         }
+        let chance = |e: f64, w: &Composition| e > EXACT && w.reference.count() < ENOUGH;
+        best = best.filter(|(e, w)| tier == 0 || !chance(*e, w));
         if let Some((error, composition)) = best.filter(|(e, _)| tier == 0 || *e <= FITS) {
             return Ok(Some(Found { composition, error }));
         }
@@ -170,8 +184,7 @@ fn best(
             if !varies(sides[0], &way.reference, most)? {
                 continue;
             }
-            let turned = way.reference.is_permuted() || way.candidate.is_permuted();
-            if e > FITS && !turned && has_copies(sides, way, most)? {
+            if e > FITS && !way.is_permuted() && has_copies(sides, way, most)? {
                 e = FITS;
             }
         }
@@ -216,26 +229,20 @@ fn has_copies(sides: &[&Tensor; 2], way: &Composition, most: usize) -> Result<bo
 
 /// Whether the values of a tensor are not all one: copies of that are no copies.
 fn varies(t: &Tensor, view: &View, most: usize) -> Result<bool, ReadError> {
-    let len: usize = view.lens().iter().product();
-    let at: Vec<u64> = (0..most.min(len) as u64).collect();
+    let at: Vec<u64> = (0..most.min(view.count()) as u64).collect();
     let values = sample(t, view, &at)?;
     Ok(values.iter().any(|x| *x != values[0]))
 }
 
 impl Hints {
-    /// Where a batch is known to hold one prompt in every row, every row is compared.
-    fn allow(&self, way: &Composition) -> bool {
-        let sides = [(false, &way.reference), (true, &way.candidate)];
-        sides.into_iter().all(|(on_candidate, view)| {
-            view.parts.iter().enumerate().all(|(i, p)| {
-                view.walk(i).is_some() || !self.repeated.contains(&(on_candidate, p.len))
-            })
-        })
+    /// Whether a composition compares every row of a batch that is known to hold one prompt in all of them.
+    fn demand(&self, way: &Composition) -> bool {
+        way.batch()
+            .is_some_and(|rows| self.repeated.contains(&rows))
     }
 
     /// Learns from what the values have proven at a tensor; at the inputs of a model it shows what the rows of a batch are.
     pub fn learn(&mut self, found: &Found, stage: Option<Stage>) {
-        use crate::graph::known::{EMBED, EMBED_SUM, INPUT, INPUT_IDS, TOK_EMBED};
         if !found.is_proven() {
             return;
         }
@@ -246,20 +253,9 @@ impl Hints {
                 self.starts.push(start);
             }
         }
-        let inputs = matches!(
-            stage,
-            Some(INPUT_IDS | TOK_EMBED | EMBED_SUM | EMBED | INPUT)
-        );
-        if !inputs || found.error > ALIKE {
+        if !is_input(stage) || found.error > ALIKE {
             return;
         }
-        for (walk, other) in r.walks.iter().zip(&c.walks) {
-            let rows = match (walk.part, other.part) {
-                (None, Some(0)) => (true, c.parts[0].len),
-                (Some(0), None) => (false, r.parts[0].len),
-                _ => continue,
-            };
-            self.repeated.push(rows);
-        }
+        self.repeated.extend(found.composition.batch());
     }
 }

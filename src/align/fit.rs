@@ -74,7 +74,7 @@ fn positions([r, c]: [&Tensor; 2], of: &Composition, most: usize) -> Vec<u64> {
             return known.iter().step_by(step).map(|k| k.0).collect();
         }
     }
-    let len: usize = of.reference.lens().iter().product();
+    let len = of.reference.count();
     // an odd step meets rows and columns of all kinds
     let step = (len / most).max(1) | 1;
     (0..len as u64).step_by(step).collect()

@@ -3,7 +3,7 @@
 
 use super::fit::{FITS, at_hand, sample};
 use super::view::{Part, View};
-use super::{Chosen, Item};
+use super::{Item, Ready};
 use crate::dump::{ReadError, Tensor};
 use crate::name::Stage;
 use std::collections::BTreeSet;
@@ -42,15 +42,15 @@ type Stretch = (bool, usize, usize, usize);
 /// What each pair leaves out of both sides. `masks`: the attention masks of the dumps, with their side.
 pub fn left_out(
     items: &[Item<'_>],
-    chosen: &[Option<Chosen>],
+    ready: &[Result<Ready, ReadError>],
     masks: &[(bool, &Tensor)],
 ) -> Vec<[LeftOut; 2]> {
     let last = items.iter().filter_map(|i| i.key.layer).max();
     let mut padding: BTreeSet<Stretch> = BTreeSet::new();
     let mut zeros: Vec<BTreeSet<Stretch>> = Vec::with_capacity(items.len());
-    for (item, chosen) in items.iter().zip(chosen) {
+    for (item, ready) in items.iter().zip(ready) {
         let mut own = BTreeSet::new();
-        for side in chosen.iter().flat_map(sides) {
+        for side in ready.iter().filter_map(sides).flatten() {
             for (i, part) in side.cut() {
                 let stretch = side.stretch(i, part);
                 if padding.contains(&stretch) || own.contains(&stretch) {
@@ -67,7 +67,7 @@ pub fn left_out(
                         .any(|(of, t)| *of == side.on_candidate && masks_out(t, stretch))
                 };
                 let one_token =
-                    || is_input(item.key.stage) && side.one_row(i, part).unwrap_or(false);
+                    || is_input(item.key.stage) && side.one_token(i, part).unwrap_or(false);
                 if unseen || masked() || one_token() {
                     padding.insert(stretch);
                 } else if side.is_blank(i, part).unwrap_or(false) {
@@ -77,9 +77,9 @@ pub fn left_out(
         }
         zeros.push(own);
     }
-    let of = |(i, chosen): (usize, &Option<Chosen>)| {
+    let of = |(i, ready): (usize, &Result<Ready, ReadError>)| {
         let mut both = [LeftOut::default(); 2];
-        for side in chosen.iter().flat_map(sides) {
+        for side in ready.iter().filter_map(sides).flatten() {
             let key = items[i].key;
             let end = key.layer.is_none() && key.stage.is_none_or(|s| s > Stage::OUTPUT)
                 || key.layer == last
@@ -105,7 +105,7 @@ pub fn left_out(
         }
         both
     };
-    chosen.iter().enumerate().map(of).collect()
+    ready.iter().enumerate().map(of).collect()
 }
 
 /// Whether it is what a model is given.
@@ -125,18 +125,15 @@ struct Side<'a> {
     error: f64,
 }
 
-fn sides(of: &Chosen) -> [Side<'_>; 2] {
-    let view = &of.found.composition;
-    let side = |on_candidate, tensor, view| Side {
-        on_candidate,
-        tensor,
-        view,
-        error: of.found.error,
+fn sides(of: &Ready) -> Option<[Side<'_>; 2]> {
+    let found = of.found.as_ref()?;
+    let side = |i: usize| Side {
+        on_candidate: i == 1,
+        tensor: &of.sides[i],
+        view: found.composition.sides()[i],
+        error: found.error,
     };
-    [
-        side(false, &*of.reference, &view.reference),
-        side(true, &*of.candidate, &view.candidate),
-    ]
+    Some([side(0), side(1)])
 }
 
 impl Side<'_> {
@@ -151,36 +148,40 @@ impl Side<'_> {
         (self.on_candidate, part.len, part.at, part.at + len)
     }
 
-    /// Elements at so many places of the part that are left out, by place.
-    fn rows(&self, i: usize, part: &Part, most: usize) -> Result<Vec<Vec<f64>>, ReadError> {
+    /// A sample of the elements at each place of the part that is left out, then at the first one that is not.
+    fn rows(&self, i: usize, part: &Part) -> Result<Vec<Vec<f64>>, ReadError> {
         let (_, len, from, to) = self.stretch(i, part);
-        let outside = (0..from).chain(to..len);
         let mut view = self.view.clone();
         view.walks.retain(|w| w.part.is_some_and(|p| p != i));
         let tensor = at_hand(self.tensor)?;
-        let inside: usize = view.lens().iter().product();
-        let step = (inside * (len - to + from)).div_ceil(most).max(1) | 1;
+        let inside = view.count();
+        let step = (inside * (len - to + from)).div_ceil(MOST).max(1) | 1;
         let at: Vec<u64> = (0..inside as u64).step_by(step.min(inside | 1)).collect();
-        outside
-            .map(|place| {
-                view.parts[i].at = place;
-                sample(&tensor, &view, &at)
-            })
-            .collect()
+        let row = |place| {
+            view.parts[i].at = place;
+            sample(&tensor, &view, &at)
+        };
+        (0..from).chain(to..len).chain([from]).map(row).collect()
     }
 
     /// Whether nothing but zeros, or what stands for masked scores, is left out.
     fn is_blank(&self, i: usize, part: &Part) -> Result<bool, ReadError> {
-        let rows = self.rows(i, part, MOST)?;
-        let mut all = rows.iter().flatten();
-        Ok(all.clone().next().is_some() && all.all(|x| *x == 0.0 || *x <= FILLING))
+        let rows = self.rows(i, part)?;
+        let mut left = rows[..rows.len() - 1].iter().flatten();
+        Ok(left.all(|x| *x == 0.0 || *x <= FILLING))
     }
 
-    /// Whether several rows are left out that are all the same one.
-    fn one_row(&self, i: usize, part: &Part) -> Result<bool, ReadError> {
-        let rows = self.rows(i, part, MOST)?;
-        let known = rows.iter().flatten().all(|x| !x.is_nan());
-        Ok(known && rows.len() > 1 && rows.iter().all(|row| *row == rows[0]))
+    /// Whether several tokens are left out that are all the same one, which the first of the others is not.
+    fn one_token(&self, i: usize, part: &Part) -> Result<bool, ReadError> {
+        let mut rows = self.rows(i, part)?;
+        let kept = rows.pop();
+        let same = rows.iter().all(|row| *row == rows[0]);
+        Ok(
+            self.view.walk(i).is_some()
+                && rows.len() > 1
+                && same
+                && kept.as_ref() != Some(&rows[0]),
+        )
     }
 }
 

@@ -75,232 +75,180 @@ pub enum Misfit {
     Unreadable(ReadError),
 }
 
-/// Both sides as they are read, and how they were brought together.
-struct Chosen {
-    reference: Arc<Tensor>,
-    candidate: Arc<Tensor>,
-    found: Found,
+/// Both sides as they are read, and how they are brought together where their shapes are not one.
+struct Ready {
+    sides: [Arc<Tensor>; 2],
+    read: [Option<Read>; 2],
+    found: Option<Found>,
 }
 
-/// A pair whose types are known.
-struct Ready {
-    reference: Arc<Tensor>,
-    candidate: Arc<Tensor>,
-    read: [Option<Read>; 2],
+impl Ready {
+    fn new(item: &Item<'_>) -> Result<Ready, ReadError> {
+        let shared = |tensor: &Arc<Tensor>, read: Cow<'_, Tensor>| match read {
+            Cow::Borrowed(_) => Arc::clone(tensor),
+            Cow::Owned(read) => Arc::new(read),
+        };
+        let (c, read_c) = like_partner(item.candidate, item.reference)?;
+        let (r, read_r) = like_partner(item.reference, &c)?;
+        Ok(Ready {
+            sides: [shared(item.reference, r), shared(item.candidate, c)],
+            read: [read_r, read_c],
+            found: None,
+        })
+    }
+
+    fn shapes(&self) -> [&[usize]; 2] {
+        [self.sides[0].info.shape(), self.sides[1].info.shape()]
+    }
+
+    fn is_unlike(&self) -> bool {
+        let statistics = |t: &Arc<Tensor>| matches!(t.payload, Payload::Statistics);
+        self.shapes()[0] != self.shapes()[1] && !self.sides.iter().any(statistics)
+    }
+
+    fn find(&self, item: &Item<'_>, hints: &Hints) -> Result<Option<Found>, ReadError> {
+        let both = [&*self.sides[0], &*self.sides[1]];
+        match self.is_unlike() {
+            true => choose(both, item.key.stage, item.is_list(), hints),
+            false => weights::exchanged(item.key, both),
+        }
+    }
 }
 
 /// Aligns all pairs, in the order of the pipeline. `masks`: the attention masks of the reference (`false`) and of the candidate.
 ///
 /// Of a single pair the shapes are the verdict, not the part that both have.
 pub fn align_all(items: &[Item<'_>], masks: &[(bool, &Tensor)]) -> Vec<Result<Aligned, Misfit>> {
-    let ready: Vec<Result<Ready, ReadError>> = threads::map(items, FEW, ready);
-    let found = find_all(items, &ready);
-    let mut failed: Vec<Option<ReadError>> = Vec::with_capacity(items.len());
-    let mut chosen: Vec<Option<Chosen>> = Vec::with_capacity(items.len());
-    for (found, ready) in found.into_iter().zip(&ready) {
-        let (found, error) = match found {
-            Ok(found) => (found, None),
-            Err(error) => (None, Some(error)),
-        };
-        failed.push(error);
-        let both = ready.as_ref().ok().zip(found);
-        chosen.push(both.map(|(ready, found)| Chosen {
-            reference: Arc::clone(&ready.reference),
-            candidate: Arc::clone(&ready.candidate),
-            found,
-        }));
-    }
-    let left = left::left_out(items, &chosen, masks);
-    let alone = items.len() == 1;
-    let all = items
-        .iter()
-        .zip(ready)
-        .zip(failed)
-        .zip(chosen.iter().zip(left));
-    all.map(|(((item, ready), failed), (chosen, left))| {
+    let mut ready: Vec<Result<Ready, ReadError>> = threads::map(items, FEW, Ready::new);
+    find_all(items, &mut ready);
+    let left = left::left_out(items, &ready, masks);
+    let all = items.iter().zip(ready).zip(left);
+    all.map(|((item, ready), left)| {
         let ready = ready.map_err(Misfit::Unreadable)?;
-        match failed {
-            Some(error) => Err(Misfit::Unreadable(error)),
-            None => aligned(item, ready, chosen.as_ref(), left, alone),
-        }
+        aligned(item, &ready, left, items.len() == 1)
     })
     .collect()
 }
 
-fn ready(item: &Item<'_>) -> Result<Ready, ReadError> {
-    let shared = |tensor: &Arc<Tensor>, read: Cow<'_, Tensor>| match read {
-        Cow::Borrowed(_) => Arc::clone(tensor),
-        Cow::Owned(read) => Arc::new(read),
-    };
-    let (c, read_c) = like_partner(item.candidate, item.reference)?;
-    let (r, read_r) = like_partner(item.reference, &c)?;
-    Ok(Ready {
-        reference: shared(item.reference, r),
-        candidate: shared(item.candidate, c),
-        read: [read_r, read_c],
-    })
-}
+/// Tensors of one stage and rank: what holds for one holds for its siblings.
+type Node<'a> = (Option<Stage>, &'a str, usize, usize);
 
-/// The composition of each pair that needs one; `Ok(None)` where there is none.
-fn find_all(
-    items: &[Item<'_>],
-    ready: &[Result<Ready, ReadError>],
-) -> Vec<Result<Option<Found>, ReadError>> {
-    let unlike = |i: usize| {
-        let ready = ready[i].as_ref().ok()?;
-        let both = [&*ready.reference, &*ready.candidate];
-        let elements = both
-            .iter()
-            .all(|t| !matches!(t.payload, Payload::Statistics));
-        elements.then_some(both)
-    };
-    let find = |i: usize, hints: &Hints| {
-        let Some(both) = unlike(i) else {
-            return Ok(None);
-        };
-        match both[0].info.shape() == both[1].info.shape() {
-            true => weights::exchanged(items[i].key, both),
-            false => choose(both, items[i].key.stage, items[i].is_list(), hints),
-        }
-    };
-    // the first tensor of each node in turn, so that each knows what the earlier ones have shown
-    type Node<'a> = (Option<Stage>, &'a str, usize, usize);
+/// Finds the composition of each pair that needs one.
+fn find_all(items: &[Item<'_>], ready: &mut [Result<Ready, ReadError>]) {
     let node = |i: usize| -> Node<'_> {
-        let item = &items[i];
+        let Item {
+            key,
+            reference,
+            candidate,
+        } = &items[i];
         let rank = |t: &Tensor| t.info.shape().len();
-        (
-            item.key.stage,
-            &item.key.rest,
-            rank(item.reference),
-            rank(item.candidate),
-        )
+        (key.stage, &key.rest, rank(reference), rank(candidate))
+    };
+    let find = |ready: &[Result<Ready, ReadError>], i: usize, hints: &Hints| match &ready[i] {
+        Ok(ready) => ready.find(&items[i], hints),
+        Err(_) => Ok(None),
+    };
+    let proven = |ready: &Result<Ready, ReadError>| -> Option<Found> {
+        let found = ready.as_ref().ok()?.found.as_ref()?;
+        found.is_proven().then(|| found.clone())
+    };
+    let set = |ready: &mut Result<Ready, ReadError>, found| match (&mut *ready, found) {
+        (Ok(ready), Ok(found)) => ready.found = found,
+        (_, Err(error)) => *ready = Err(error),
+        _ => {}
     };
     let mut hints = Hints {
         search: true,
         ..Hints::default()
     };
     let mut nodes: HashMap<Node<'_>, (Option<Composition>, usize)> = HashMap::new();
-    let mut found: Vec<Option<Result<Option<Found>, ReadError>>> =
-        items.iter().map(|_| None).collect();
+    let mut rest = Vec::new();
+    // the first tensor of each node in turn, so that each knows what the earlier ones have shown
     for i in 0..items.len() {
-        let needs = unlike(i).is_some_and(|[r, c]| r.info.shape() != c.info.shape());
+        let needs = ready[i].as_ref().is_ok_and(Ready::is_unlike);
         let (known, tries) = nodes.entry(node(i)).or_default();
         if !needs || known.is_some() || *tries == TRIES {
+            rest.push(i);
             continue;
         }
-        let own = find(i, &hints);
-        let proven = own
-            .as_ref()
-            .ok()
-            .and_then(Option::as_ref)
-            .filter(|f| f.is_proven());
-        if let Some(own) = proven {
-            hints.learn(own, items[i].key.stage);
+        let found = find(ready, i, &hints);
+        set(&mut ready[i], found);
+        *tries += 1;
+        if let Some(found) = proven(&ready[i]) {
+            hints.learn(&found, items[i].key.stage);
+            *known = Some(found.composition);
         }
-        (*known, *tries) = (proven.map(|f| f.composition.clone()), *tries + 1);
-        found[i] = Some(own);
     }
-    let rest: Vec<usize> = (0..items.len()).filter(|i| found[*i].is_none()).collect();
-    let others = threads::map(&rest, FEW, |&i| {
-        let node = nodes.get(&node(i)).and_then(|(node, _)| node.clone());
-        find(
-            i,
-            &Hints {
-                search: node.is_some(),
-                node,
-                ..hints.clone()
-            },
-        )
-    });
-    for (i, own) in rest.into_iter().zip(others) {
-        if let Ok(Some(f)) = &own
-            && f.is_proven()
-            && let Some((known @ None, _)) = nodes.get_mut(&node(i))
-        {
-            *known = Some(f.composition.clone());
-        }
-        found[i] = Some(own);
-    }
-    // what no value shows is as its siblings are
-    let settle = |(i, own): (usize, Option<Result<Option<Found>, ReadError>>)| {
-        let own = own.unwrap_or(Ok(None));
-        match (&own, nodes.get(&node(i))) {
-            (Ok(Some(f)), Some((Some(node), _)))
-                if !f.is_proven() && !f.composition.is_like(node) =>
-            {
-                let hints = Hints {
-                    node: Some(node.clone()),
-                    ..hints.clone()
-                };
-                find(i, &hints)
-            }
-            _ => own,
+    let like = |i: usize, nodes: &HashMap<Node<'_>, (Option<Composition>, usize)>| {
+        let node = nodes.get(&node(i)).and_then(|(known, _)| known.clone());
+        Hints {
+            search: node.is_some(),
+            node,
+            ..hints.clone()
         }
     };
-    found.into_iter().enumerate().map(settle).collect()
+    let others = threads::map(&rest, FEW, |&i| find(ready, i, &like(i, &nodes)));
+    for (i, found) in rest.into_iter().zip(others) {
+        set(&mut ready[i], found);
+        if let (Some(found), Some((known @ None, _))) = (proven(&ready[i]), nodes.get_mut(&node(i)))
+        {
+            *known = Some(found.composition);
+        }
+    }
+    // what no value shows is as its siblings are
+    for i in 0..items.len() {
+        let open = ready[i]
+            .as_ref()
+            .is_ok_and(|r| r.is_unlike() && r.found.is_some());
+        let hints = like(i, &nodes);
+        if open && hints.node.is_some() && proven(&ready[i]).is_none() {
+            let found = find(ready, i, &hints);
+            set(&mut ready[i], found);
+        }
+    }
 }
 
 /// The views of a pair.
 fn aligned(
     item: &Item<'_>,
-    ready: Ready,
-    chosen: Option<&Chosen>,
+    ready: &Ready,
     left_out: [LeftOut; 2],
     alone: bool,
 ) -> Result<Aligned, Misfit> {
-    let Ready {
-        reference: r,
-        candidate: c,
-        read,
-    } = ready;
-    let shapes = [r.info.shape(), c.info.shape()];
-    let mut notes = Vec::new();
-    let Some(Chosen { found, .. }) = chosen else {
-        let statistics = [&r, &c]
-            .iter()
-            .any(|t| matches!(t.payload, Payload::Statistics));
-        if shapes[0] != shapes[1] && !statistics {
-            let [r_shape, c_shape] = shapes;
-            return Err(Misfit::Shapes(format!(
-                "shape {r_shape:?} against {c_shape:?}: no layout makes them comparable{}",
-                headerless::bytes(&r, &c)
-            )));
+    let ([r, c], shapes) = (&ready.sides, ready.shapes());
+    let Some(found) = &ready.found else {
+        if ready.is_unlike() {
+            return Err(unfit(
+                shapes,
+                "no layout makes them comparable",
+                &headerless::bytes(r, c),
+            ));
         }
-        notes.extend(stated(&r, &c, read, r.info.shape()));
         return Ok(Aligned {
-            reference: r,
-            candidate: c,
+            notes: stated(ready, r.info.shape()),
+            reference: Arc::clone(r),
+            candidate: Arc::clone(c),
             views: None,
             layout: None,
             left_out,
-            notes,
         });
     };
     let views = &found.composition;
     let layout = views.shown(shapes[0], shapes[1]);
-    let lacks = left_out
-        .iter()
-        .any(|l| l.elements > 0 && l.why != Why::Padding);
-    if alone
-        && lacks
-        && !item.is_list()
-        && !(item.key.stage == Some(Stage::LOGITS) && found.is_proven())
-    {
-        let [r_shape, c_shape] = shapes;
-        return Err(Misfit::Shapes(format!(
-            "shape {r_shape:?} against {c_shape:?}: one holds only a part of the other"
-        )));
+    let lacks = |least: Why| left_out.iter().any(|l| l.elements > 0 && l.why >= least);
+    let last = item.key.stage == Some(Stage::LOGITS) && found.is_proven();
+    if alone && lacks(Why::LastToken) && !item.is_list() && !last {
+        return Err(unfit(shapes, "one holds only a part of the other", ""));
     }
     let groups = views.groups(&r.info, &c.info);
     let of = |view: &View, t: &Tensor| view.of(t, &groups).map_err(Misfit::Unreadable);
-    let reference = Arc::new(of(&views.reference, &r)?);
-    let candidate = Arc::new(of(&views.candidate, &c)?);
-    let is_read = read.iter().any(Option::is_some);
-    notes.extend(stated(&r, &c, read, reference.info.shape()));
-    let lacks = left_out.iter().any(|l| l.elements > 0);
+    let reference = Arc::new(of(&views.reference, r)?);
+    let candidate = Arc::new(of(&views.candidate, c)?);
+    let mut notes = stated(ready, reference.info.shape());
+    let read = ready.read.iter().any(Option::is_some);
     if shapes[0] == shapes[1] {
         notes.push(weights::note(item.key, &views.reference, &layout));
-    } else if !is_read || lacks || views.candidate.is_permuted() {
+    } else if !read || lacks(Why::Padding) || views.candidate.is_permuted() {
         notes.extend(views.note(item.key.stage, shapes, &left_out));
     }
     Ok(Aligned {
@@ -313,8 +261,13 @@ fn aligned(
     })
 }
 
+fn unfit([r, c]: [&[usize]; 2], why: &str, more: &str) -> Misfit {
+    Misfit::Shapes(format!("shape {r:?} against {c:?}: {why}{more}"))
+}
+
 /// The notes on tensors that do not state their types or shapes.
-fn stated(r: &Tensor, c: &Tensor, read: [Option<Read>; 2], shape: &[usize]) -> Vec<Note> {
+fn stated(ready: &Ready, shape: &[usize]) -> Vec<Note> {
+    let ([r, c], read) = (&ready.sides, ready.read);
     let sides = [(c, read[1]), (r, read[0])];
     let read = sides.into_iter().filter_map(|(t, read)| {
         let Read { id, what, why } = read?;

@@ -240,62 +240,50 @@ fn composed(links: &[Link], turned: bool, rank_r: usize, rank_c: usize) -> Compo
     }
 }
 
-/// The same composition with its cuts and stands at every other place: `[n]` of one side against fewer of the other, all in turn.
+/// The same composition with its cuts and stands at every place, as long as these are not too many.
 pub fn elsewhere(of: &Composition) -> Vec<Composition> {
-    // (on the candidate, part, room): both axes of square scores move together
-    let mut free: Vec<Vec<(bool, usize, usize)>> = Vec::new();
-    for (on_candidate, view, other) in [
-        (false, &of.reference, &of.candidate),
-        (true, &of.candidate, &of.reference),
-    ] {
-        for (i, part) in view.parts.iter().enumerate() {
-            let walk = view.walks.iter().position(|w| w.part == Some(i));
-            let against = walk
-                .and_then(|w| other.walks[w].part)
-                .map(|p| other.parts[p].len);
-            let room = match (walk, against) {
-                (None, _) => part.len - 1,
-                (Some(_), Some(m)) if m < part.len => part.len - m,
-                _ => continue,
+    let mut all = vec![of.clone()];
+    let mut grow = |room: usize, moved: &dyn Fn(&mut Composition, usize)| {
+        if all.len() * (room + 1) > MOST {
+            return;
+        }
+        let places = |way: &Composition| {
+            let at = |x| {
+                let mut way = way.clone();
+                moved(&mut way, x);
+                way
             };
-            let new = (on_candidate, i, room);
-            match free
-                .iter_mut()
-                .find(|f| walk.is_some() && f[0].2 == room && f[0].0 == on_candidate)
-            {
-                Some(known) => known.push(new),
-                None => free.push(vec![new]),
+            (0..=room).map(at).collect::<Vec<_>>()
+        };
+        all = all.iter().flat_map(places).collect();
+    };
+    for side in [0, 1] {
+        let view = of.sides()[side];
+        for (i, part) in view.parts.iter().enumerate() {
+            if view.walk(i).is_none() {
+                grow(part.len - 1, &|way, x| {
+                    way.sides_mut()[side].parts[i].at = x
+                });
             }
         }
     }
-    let mut all = vec![of.clone()];
-    for together in free {
-        let room = together[0].2;
-        let moved = |base: &Composition| -> Vec<Composition> {
-            let at = |x: usize| {
-                let mut next = base.clone();
-                for &(on_candidate, i, _) in &together {
-                    let (view, other) = match on_candidate {
-                        true => (&mut next.candidate, &mut next.reference),
-                        false => (&mut next.reference, &mut next.candidate),
-                    };
-                    view.parts[i].at = x;
-                    if let Some(w) = view.walks.iter().position(|w| w.part == Some(i)) {
-                        let len = other.walks[w].part.map_or(0, |p| {
-                            other.parts[p].at = 0;
-                            other.parts[p].len
-                        });
-                        (view.walks[w].len, other.walks[w].len) = (len, len);
-                    }
+    let size = |&[a, b]: &[usize; 2]| (of.reference.parts[a].len, of.candidate.parts[b].len);
+    let mut cuts: Vec<[usize; 2]> = of.cuts().collect();
+    while let Some(first) = cuts.first().map(size) {
+        // both axes of square scores move together
+        let alike: Vec<[usize; 2]> = cuts.iter().copied().filter(|c| size(c) == first).collect();
+        cuts.retain(|c| size(c) != first);
+        let (n, m) = first;
+        grow(n.abs_diff(m), &|way, x| {
+            for parts in &alike {
+                let at = if n > m { [x, 0] } else { [0, x] };
+                for ((view, &part), at) in way.sides_mut().into_iter().zip(parts).zip(at) {
+                    view.parts[part].at = at;
+                    let walk = view.walks.iter_mut().find(|w| w.part == Some(part));
+                    walk.into_iter().for_each(|w| w.len = n.min(m));
                 }
-                next
-            };
-            (0..=room).map(at).collect()
-        };
-        if all.len() * (room + 1) > MOST {
-            break;
-        }
-        all = all.iter().flat_map(moved).collect();
+            }
+        });
     }
     all
 }

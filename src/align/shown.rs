@@ -30,7 +30,8 @@ impl Composition {
             Some(Why::LastToken) => (causes::LAST_TOKEN_ONLY.id, "the last token is compared"),
             Some(Why::Prompts) => ("batch_row", "one prompt of the batch is compared"),
             Some(Why::Cut) => ("part_compared", "only a part is compared"),
-            None if self.repeats_heads()
+            None if self.repeats()
+                && self.batch().is_none()
                 && matches!(stage, Some(K_PROJ | V_PROJ | K_NORM | K_ROPE)) =>
             {
                 (
@@ -42,7 +43,7 @@ impl Composition {
                 "rows_repeated",
                 "the one side is compared with every row of the other",
             ),
-            None if self.reference.is_permuted() || self.candidate.is_permuted() => {
+            None if self.is_permuted() => {
                 (causes::LAYOUT_PERMUTED.id, "the axes are in another order")
             }
             None if self.is_whole() && r.len() == c.len() => return None,

@@ -73,6 +73,11 @@ impl View {
         (first, self.walks.iter().map(step).collect())
     }
 
+    /// Elements of the view.
+    pub fn count(&self) -> usize {
+        self.walks.iter().map(|w| w.len).product()
+    }
+
     pub fn lens(&self) -> Vec<usize> {
         self.walks.iter().map(|w| w.len).collect()
     }
@@ -195,6 +200,19 @@ impl View {
 }
 
 impl Composition {
+    pub fn sides(&self) -> [&View; 2] {
+        [&self.reference, &self.candidate]
+    }
+
+    pub fn sides_mut(&mut self) -> [&mut View; 2] {
+        [&mut self.reference, &mut self.candidate]
+    }
+
+    /// Whether the axes of one side run in another order than those of its tensor.
+    pub fn is_permuted(&self) -> bool {
+        self.sides().into_iter().any(View::is_permuted)
+    }
+
     /// The axes of both views, those joined that are one axis of the reference and lie together on both sides; an empty group
     /// stands for an axis of length 1.
     pub fn groups(&self, reference: &TensorInfo, candidate: &TensorInfo) -> Vec<Vec<usize>> {
@@ -209,7 +227,10 @@ impl Composition {
                 && steps.iter().all(|s| s[w - 1] == s[w] * len)
         };
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        let mut next = 0;
+        // the rows of a batch that the reference is repeated for take the place of its one row
+        let batch = r.walks.first().is_some_and(|w| w.part.is_none());
+        let one = r.parts.first().is_some_and(|p| p.axis > 0);
+        let mut next = usize::from(batch && one);
         for w in 0..r.walks.len() {
             if together(w)
                 && let Some(group) = groups.last_mut()
@@ -240,9 +261,7 @@ impl Composition {
             v.walks.len() == v.parts.len() && v.walks.iter().enumerate().all(own)
         };
         let axes = |v: &View| v.parts.windows(2).all(|p| p[0].axis != p[1].axis);
-        [&self.reference, &self.candidate]
-            .iter()
-            .all(|v| walks(v) && axes(v))
+        self.sides().into_iter().all(|v| walks(v) && axes(v))
     }
 
     /// Whether axes are cut as they are and keep their order: what may be assumed where no value shows it.
@@ -254,10 +273,9 @@ impl Composition {
         };
         let any = |v: &View| (0..v.parts.len()).any(|i| split(v, i));
         let stands = |v: &View| (0..v.parts.len()).any(|i| v.walk(i).is_none() && split(v, i));
-        !self.repeats()
-            && [r, c].iter().all(|v| !v.is_permuted() && !stands(v))
-            && !(any(r) && any(c))
-            && self.cuts().all(|[a, b]| !split(r, a) && !split(c, b))
+        let moved = self.repeats() || self.is_permuted() || stands(r) || stands(c);
+        let whole = |[a, b]: [usize; 2]| !split(r, a) && !split(c, b);
+        !moved && !(any(r) && any(c)) && self.cuts().all(whole)
     }
 
     /// Whether both do the same to tensors of other sizes: of another step, say.
@@ -279,19 +297,21 @@ impl Composition {
 
     /// Whether one side shows the same elements several times.
     pub fn repeats(&self) -> bool {
-        let walks = [&self.reference, &self.candidate].map(|v| &v.walks);
-        walks.into_iter().flatten().any(|w| w.part.is_none())
+        self.sides()
+            .into_iter()
+            .flat_map(|v| &v.walks)
+            .any(|w| w.part.is_none())
     }
 
-    /// Whether it is an axis behind the first, or a part of an axis, along which one side repeats: no batch.
-    pub fn repeats_heads(&self) -> bool {
+    /// The batch along whose rows one side is repeated, which is the first axis of the other: on the candidate?, rows.
+    pub fn batch(&self) -> Option<(bool, usize)> {
         let (r, c) = (&self.reference, &self.candidate);
-        let whole = |v: &View| v.parts.iter().filter(|p| p.axis == v.parts[0].axis).count() == 1;
-        let both = r.walks.iter().zip(&c.walks);
-        both.into_iter().any(|(a, b)| match (a.part, b.part) {
-            (None, Some(p)) => p > 0 || !whole(c),
-            (Some(p), None) => p > 0 || !whole(r),
-            _ => false,
+        let first = |v: &View| v.parts.iter().filter(|p| p.axis == v.parts[0].axis).count() == 1;
+        let mut both = r.walks.iter().zip(&c.walks);
+        both.find_map(|(a, b)| match (a.part, b.part) {
+            (None, Some(0)) if first(c) => Some((true, c.parts[0].len)),
+            (Some(0), None) if first(r) => Some((false, r.parts[0].len)),
+            _ => None,
         })
     }
 

@@ -1,6 +1,6 @@
 //! One place in the pipeline with both sides' tensors, and what the comparison gave.
 
-use crate::align::{Composition, LeftOut};
+use crate::align::{Composition, LeftOut, Why};
 use crate::causes;
 use crate::compare::PairStats;
 use crate::compare::logits::Logits;
@@ -99,6 +99,13 @@ impl Pair {
             dumped.map_or(0, |t| t.info.len()).max(r.info.len())
         });
         (compared, of as u64)
+    }
+
+    /// Elements of the reference and of the candidate that were not compared although nothing says that they have no
+    /// counterpart: no proved padding, not the other prompts of a batch, not all but the last token.
+    pub fn not_compared(&self) -> [u64; 2] {
+        let cut = |l: LeftOut| if l.why == Why::Cut { l.elements } else { 0 };
+        self.left_out.map(cut)
     }
 
     /// Key, stage and names: what globs may match.
