@@ -273,9 +273,10 @@ impl Composition {
         };
         let any = |v: &View| (0..v.parts.len()).any(|i| split(v, i));
         let stands = |v: &View| (0..v.parts.len()).any(|i| v.walk(i).is_none() && split(v, i));
-        let moved = self.repeats() || self.is_permuted() || stands(r) || stands(c);
+        let both = any(r) && any(c);
+        let moved = both || self.repeats() || self.is_permuted() || stands(r) || stands(c);
         let whole = |[a, b]: [usize; 2]| !split(r, a) && !split(c, b);
-        !moved && !(any(r) && any(c)) && self.cuts().all(whole)
+        !moved && self.cuts().all(whole)
     }
 
     /// Whether both do the same to tensors of other sizes: of another step, say.

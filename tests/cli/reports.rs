@@ -197,3 +197,37 @@ fn keys_that_one_side_repeats_for_every_query_head_are_compared_whole() {
         }
     }
 }
+
+#[test]
+fn the_layout_of_each_pair_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let value = |t: usize, i: usize| ((t * 31 + i * 17 + t * i % 7) % 23) as f32 / 7.0 - 1.5;
+    let rows = |from: usize| (from..12).flat_map(move |t| (0..8).map(move |i| value(t, i)));
+    for layer in 0..3 {
+        let name = format!("layers.{layer}.q_proj.npy");
+        let path = |side: &str| dir.path().join(side).join(&name);
+        npy(&path("ref"), &[1, 12, 8], &rows(0).collect::<Vec<_>>());
+        npy(&path("cand"), &[9, 2, 4], &rows(3).collect::<Vec<_>>());
+    }
+    let sides = ["ref", "cand"].map(|s| dir.path().join(s).to_str().unwrap().to_owned());
+    let [r, c] = [&sides[0], &sides[1]];
+    let layout = "[1, 12, 8] → 8 as 2×4 → 3.. of 12 ~ [9, 2, 4]";
+    let said = text(&tdiff(&["pairs", r, c]).stdout);
+    assert_eq!(said.matches(layout).count(), 3, "{said}");
+    let pairs = json(&tdiff(&["pairs", r, c, "--format", "json"]));
+    assert_eq!(pairs["pairs"][1]["layout"], layout);
+    let report = json(&tdiff(&[r, c, "--format", "json"]));
+    let row = &report["tensors"][1];
+    assert_eq!(
+        (&row["layout"], &row["compared"]),
+        (&layout.into(), &72.into())
+    );
+    let notes = report["notes"].as_array().unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(
+        notes[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("and 2 more like it")
+    );
+}
