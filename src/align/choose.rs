@@ -120,6 +120,10 @@ pub fn choose(
         if tier == 0 && ways.len() == 1 {
             return only(ways[0].clone());
         }
+        // where axes can be cut as they are, nothing is split to keep less
+        if tier > 0 && ways.iter().any(Composition::is_plain) {
+            ways.retain(|w| w.is_plain() || w.repeats());
+        }
         if ways.is_empty() {
             continue;
         }
@@ -159,6 +163,9 @@ pub fn choose(
         best = best.filter(|(e, w)| tier == 0 || !chance(*e, w));
         if let Some((error, composition)) = best.filter(|(e, _)| tier == 0 || *e <= FITS) {
             return Ok(Some(Found { composition, error }));
+        }
+        if ways.iter().any(Composition::is_plain) && tier > 0 {
+            break;
         }
     }
     let error = f64::INFINITY;

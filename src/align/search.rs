@@ -128,8 +128,25 @@ impl Search<'_> {
                 };
                 go(rest, new, left);
             }
-            if left.shorter > 0 && inside && a.1 != b.1 && both > 0 {
-                let (n, m) = (a.1, b.1);
+            // what is cut may be one of several axes that the other side has joined: what lies outside it stays
+            let outside = |pieces: &[Piece]| {
+                let outer = pieces.iter().rev().skip(1);
+                let product = |k: &mut usize, (_, len): &Piece| {
+                    *k *= len;
+                    Some(*k)
+                };
+                outer.scan(1, product).collect::<Vec<_>>()
+            };
+            let mut lens = vec![(a.1, b.1)];
+            let split = |n: usize, ks: Vec<usize>| {
+                let fits = move |k: &usize| *k > 1 && splits(n, *k) && *k < n;
+                ks.into_iter().filter(fits).map(move |k| n / k)
+            };
+            lens.extend(split(b.1, outside(&fine)).map(|m| (a.1, m)));
+            lens.extend(split(a.1, outside(&coarse)).map(|n| (n, b.1)));
+            lens.retain(|(n, m)| left.shorter > 0 && inside && n != m && n.min(m) > &0);
+            for (n, m) in lens {
+                let both = n.min(m);
                 let mut starts = vec![[0, 0], [n - both, m - both]];
                 for &[r, c] in known {
                     let start = if turned { [r, c] } else { [c, r] };
@@ -140,8 +157,8 @@ impl Search<'_> {
                 for [x, y] in starts {
                     let rest = [less(&fine, n), less(&coarse, m)];
                     let new = Link {
-                        fine: Some((a, x)),
-                        coarse: Some((b, y)),
+                        fine: Some(((a.0, n), x)),
+                        coarse: Some(((b.0, m), y)),
                         len: Some((n - x).min(m - y)),
                     };
                     let shorter = left.shorter - 1;

@@ -541,3 +541,26 @@ fn rows_of_weights_in_another_order_are_one_weight() {
     let [r, c] = values(&align_all(&[item, item], &[]).remove(0).unwrap());
     assert_ne!(r, c);
 }
+
+#[test]
+fn one_of_two_joined_axes_may_be_cut() {
+    let mut dice = Dice(12);
+    let a = dice.array(&[3, 20, 4, 6]);
+    let kept = a.slice_axis(Axis(1), (0..15).into()).to_owned();
+    // batch and tokens in one axis; heads before tokens in a file without a header
+    let flat = kept.clone().into_shape_with_order(IxDyn(&[45, 24]));
+    let found = align_one(Stage::Q_NORM, &memory(&a), &memory(&flat.unwrap())).unwrap();
+    let [r, c] = values(&found);
+    assert_eq!((r.len(), &r), (kept.len(), &c));
+    assert_eq!(found.left_out[0].why, Why::Cut);
+    let turned = kept.permuted_axes(IxDyn(&[0, 2, 1, 3]));
+    let values_of: Vec<f64> = turned.iter().copied().collect();
+    let info = TensorInfo::new(DType::F64, vec![values_of.len()]).unwrap();
+    let payload = Payload::Memory(encode(DType::F64, &values_of).into());
+    let list = Tensor {
+        guess: Some(Guess::Size),
+        ..tensor(info, payload)
+    };
+    let [r, c] = values(&align_one(Stage::Q_NORM, &memory(&a), &Arc::new(list)).unwrap());
+    assert_eq!((r.len(), &r), (3 * 15 * 4 * 6, &c));
+}
