@@ -126,6 +126,20 @@ impl Results<'_> {
                 n,
             ),
         }
+        let parts: Vec<u64> = self
+            .pairs
+            .iter()
+            .map(|p| p.not_compared()[0])
+            .filter(|n| *n > 0)
+            .collect();
+        if !parts.is_empty() {
+            let elements: u64 = parts.iter().sum();
+            let what = format!(
+                "{elements} elements of {} of the reference",
+                text::count(parts.len(), "tensor")
+            );
+            lacks(what, parts.len());
+        }
         if self.notes.iter().any(|n| n.id == "lines_not_read") {
             lacks("lines with values that no tensor was read from".into(), 0);
         }
@@ -206,6 +220,7 @@ impl Results<'_> {
             metrics: metrics(stats),
             compared,
             of,
+            layout: pair.layout.clone(),
             worst: worst(pair),
             logits: pair.logits.clone(),
         }
@@ -300,8 +315,8 @@ fn worst(pair: &Pair) -> Option<Element> {
     // in the axes that are shown: those of the reference's dump, or those it was read with
     let dumped = pair.reference.as_ref();
     let dumped = dumped.filter(|t| t.guess.is_none() && !Arc::ptr_eq(t, r));
-    let index = dumped.and_then(|dumped| match &pair.view {
-        Some(view) => Some(view.index(at.position)),
+    let index = dumped.and_then(|dumped| match &pair.views {
+        Some(views) => Some(views.reference.index(at.position)),
         None => r.index_in(dumped, at.position),
     });
     Some(Element {

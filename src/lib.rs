@@ -21,6 +21,7 @@
 //! dump, order → name → graph →` ground floor. What models look like is data: `models/*.toml`, read by `graph`. The ground floor knows nothing else of tdiff: `text` (numbers for people), `note`,
 //! `math`, `causes`, `dtype`, `natural`, `threads` and `simd`.
 
+pub mod align;
 pub mod assemble;
 pub mod causes;
 pub mod check;

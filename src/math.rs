@@ -79,6 +79,23 @@ impl<'a> FromIterator<(&'a f64, &'a f64)> for Sums {
     }
 }
 
+/// Every order of `n` things, the natural one first.
+pub fn permutations(n: usize) -> Vec<Vec<usize>> {
+    let mut out = vec![vec![]];
+    for _ in 0..n {
+        out = out
+            .into_iter()
+            .flat_map(|p: Vec<usize>| {
+                (0..n)
+                    .filter(|a| !p.contains(a))
+                    .map(|a| [p.clone(), vec![a]].concat())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+    }
+    out
+}
+
 /// Solves S·x = b for several right-hand sides, S symmetric and positive definite (Cholesky); `None` when it is not.
 pub fn solve(mut s: Vec<Vec<f64>>, mut columns: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
     let n = s.len();

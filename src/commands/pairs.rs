@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::dump::{Guess, Tensor};
 use crate::name::How;
-use crate::pairs::{Made, Outcome, Pair};
+use crate::pairs::{Made, Outcome, Pair, align_all};
 use crate::run::{Plan, plan};
 use crate::sides::{Side, one_side};
 use anyhow::Result;
@@ -12,20 +12,21 @@ use serde_json::{Value, json};
 use std::io::Write;
 
 pub fn execute(config: &Config, format: &str, out: &mut dyn Write) -> Result<u8> {
-    write(&plan(config)?, format, out)?;
+    let mut plan = plan(config)?;
+    let paired = plan.pairs.iter();
+    let paired = paired.filter(|p| matches!(p.outcome, Outcome::Pending));
+    let paired = paired.count();
+    // how the shapes fit is shown for each pair; what cannot be read stays without
+    align_all(&mut plan.pairs);
+    write(&plan, paired, format, out)?;
     Ok(0)
 }
 
-fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
+fn write(plan: &Plan, paired: usize, format: &str, out: &mut dyn Write) -> Result<()> {
     if format == "json" {
         serde_json::to_writer_pretty(&mut *out, &as_json(plan))?;
         return Ok(writeln!(out)?);
     }
-    let paired = plan
-        .pairs
-        .iter()
-        .filter(|p| matches!(p.outcome, Outcome::Pending))
-        .count();
     let tag = |t: &Option<String>| t.as_ref().map_or(String::new(), |t| format!(" (tag {t})"));
     let (r, c) = (&plan.sides.reference, &plan.sides.candidate);
     let side = |name: &str, side: &Side| {
@@ -45,7 +46,7 @@ fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
     grid.load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .force_no_tty();
-    grid.set_header(["key", "reference", "candidate"]);
+    grid.set_header(["key", "reference", "candidate", "layout"]);
     for column in grid.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -54,6 +55,7 @@ fn write(plan: &Plan, format: &str, out: &mut dyn Write) -> Result<()> {
             pair.key.to_string(),
             describe(pair.reference.as_deref(), pair, 0),
             describe(pair.candidate.as_deref(), pair, 1),
+            layout(pair),
         ]);
     }
     writeln!(out, "{}", grid.trim_fmt())?;
@@ -88,6 +90,14 @@ fn describe(tensor: Option<&Tensor>, pair: &Pair, side: usize) -> String {
     }
 }
 
+/// How the sides are brought together, where their shapes are not one.
+fn layout(pair: &Pair) -> String {
+    match (&pair.outcome, &pair.layout) {
+        (Outcome::Incomparable(_), _) => "shapes do not fit".into(),
+        (_, layout) => layout.clone().unwrap_or_default(),
+    }
+}
+
 fn guess(t: &Tensor) -> &'static str {
     match t.guess {
         Some(Guess::Size) => "? (headerless)",
@@ -108,7 +118,7 @@ fn as_json(plan: &Plan) -> Value {
     let pairs: Vec<Value> = plan
         .pairs
         .iter()
-        .map(|p| json!({"key": p.key.to_string(), "how": p.how.map(How::name), "reference": side(p.reference.as_deref(), &p.made[0]), "candidate": side(p.candidate.as_deref(), &p.made[1])}))
+        .map(|p| json!({"key": p.key.to_string(), "how": p.how.map(How::name), "reference": side(p.reference.as_deref(), &p.made[0]), "candidate": side(p.candidate.as_deref(), &p.made[1]), "layout": p.layout}))
         .collect();
     let dump = |side: &Side| json!({"path": side.path.display().to_string(), "tag": side.tag});
     let one_side = one_side(&plan.notes).is_some();

@@ -14,7 +14,6 @@ mod facts;
 mod gather;
 mod grade;
 mod kernel;
-pub mod layout;
 pub mod logits;
 pub mod metric;
 mod moments;
@@ -31,7 +30,6 @@ mod wide;
 mod work;
 
 pub use grade::Grade;
-pub use order::permutations;
 
 use crate::dtype::DType;
 use crate::dump::{ReadError, Tensor};
@@ -199,4 +197,4 @@ pub fn compare_with(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -2,23 +2,6 @@
 
 use crate::dump::TensorInfo;
 
-/// Every order of `n` axes, the natural one first.
-pub fn permutations(n: usize) -> Vec<Vec<usize>> {
-    let mut out = vec![vec![]];
-    for _ in 0..n {
-        out = out
-            .into_iter()
-            .flat_map(|p: Vec<usize>| {
-                (0..n)
-                    .filter(|a| !p.contains(a))
-                    .map(|a| [p.clone(), vec![a]].concat())
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-    }
-    out
-}
-
 /// From the place in the order of comparison to the row-major position.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Positions {

@@ -39,7 +39,7 @@ pub struct Names<'a> {
 struct Item<'a> {
     entry: usize,
     key: &'a Key,
-    tensor: &'a Tensor,
+    tensor: &'a Arc<Tensor>,
     /// The name without its numbers, and these.
     pattern: String,
     numbers: Vec<i64>,

@@ -2,7 +2,7 @@
 
 use super::Item;
 use super::signature::{distance, offset_of, unrelated};
-use crate::compare::layout::align;
+use crate::align;
 use crate::threads;
 use std::collections::BTreeMap;
 
@@ -173,8 +173,8 @@ fn in_other_layouts(r: &Item<'_>, c: &Item<'_>) -> Option<f64> {
     if squeezed(r) == squeezed(c) {
         return None;
     }
-    let aligned = align(r.tensor, c.tensor, r.key.stage).ok()?;
-    offset_of(&aligned.reference, &aligned.candidate)
+    let [r, c] = align::together(r.key, r.tensor, c.tensor)?;
+    offset_of(&r, &c)
 }
 
 /// Groups of tensors with the same values: the group of each tensor, and the tensors of each group.

@@ -4,9 +4,8 @@
 //! widths come from the parts. Which channels are whose, the values say: one part after the other, or in turn for every group of
 //! heads (as GPT-NeoX, BLOOM, Falcon and Megatron store them), up to single channels in turn.
 
-use super::parts::{crop, distance};
-use super::{replace, tensors};
-use crate::compare::layout::align;
+use super::parts::crop;
+use super::{apart, replace, tensors};
 use crate::dump::{Tensor, TensorInfo};
 use crate::name::Key;
 use crate::note::Note;
@@ -178,9 +177,7 @@ fn decide(sides: &Sides, slots: &[Slot], groups: &[Group]) -> Option<usize> {
             let apart = new.and_then(|new| {
                 let apart = |slot: &Slot| {
                     let [r, c] = [0, 1].map(|side| sides.tensor(slot, side));
-                    let (r, c) = (r?.tensor, c?.tensor);
-                    let aligned = align(&r, &c, slot.key.stage).ok()?;
-                    distance(&aligned.reference, &aligned.candidate).ok()
+                    apart(&slot.key, &r?.tensor, &c?.tensor)
                 };
                 let sum = new.iter().map(apart).sum::<Option<f64>>()?;
                 Some(sum / new.len() as f64)

@@ -18,11 +18,15 @@ mod ways;
 
 pub use ranks::blame;
 
+use crate::align;
+use crate::dump::Tensor;
 use crate::name::{How, Key};
 use crate::note::Note;
 use crate::pairs::Made;
 use crate::sides::{Sides, Slot};
+use parts::distance;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Puts together what belongs together; `keys` are what each side's own names say. Slots that do not take part stay as they are.
 pub fn join(sides: &Sides, mut slots: Vec<Slot>, keys: &[Vec<Key>; 2]) -> (Vec<Slot>, Vec<Note>) {
@@ -66,6 +70,12 @@ fn rename(slots: &mut [Slot], keys: &[Vec<Key>; 2]) {
             }
         }
     }
+}
+
+/// The relative error between two tensors, in their common layout.
+fn apart(key: &Key, r: &Arc<Tensor>, c: &Arc<Tensor>) -> Option<f64> {
+    let [r, c] = align::together(key, r, c)?;
+    distance(&r, &c).ok()
 }
 
 /// A tensor of a side within its group.

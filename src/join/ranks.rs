@@ -2,8 +2,7 @@
 
 use super::parts::{alike, crop, distance};
 use super::ways::{Way, made, packed_text, parts, shape_of, squeezed, ways};
-use super::{Group, Member, fused, replace, tensors};
-use crate::compare::layout::align;
+use super::{Group, Member, apart, fused, replace, tensors};
 use crate::dump::Tensor;
 use crate::name::Key;
 use crate::note::Note;
@@ -214,15 +213,9 @@ fn error_of(group: &Group, ways: &[Way; 2]) -> Option<f64> {
     };
     let (r, c): (Vec<_>, Vec<_>) = (all(0)?, all(1)?);
     let pairs = (0..r.len().max(c.len())).map(|i| (&r[i % r.len()], &c[i % c.len()]));
-    let errors = pairs.map(|(r, c)| apart(r, c, &group.key));
+    let errors = pairs.map(|(r, c)| apart(&group.key, r, c));
     let sum = errors.sum::<Option<f64>>()?;
     Some(sum / r.len().max(c.len()) as f64)
-}
-
-/// The relative error between two tensors, in their common layout.
-fn apart(r: &Tensor, c: &Tensor, key: &Key) -> Option<f64> {
-    let aligned = align(r, c, key.stage).ok()?;
-    distance(&aligned.reference, &aligned.candidate).ok()
 }
 
 /// The slots of a group that is joined, and the id of what is told of it.
@@ -247,7 +240,7 @@ fn joined(group: &Group, ways: &[Way; 2]) -> Option<(Vec<Slot>, &'static str)> {
                 } else {
                     (other, own)
                 };
-                apart(r, c, key).unwrap_or(f64::INFINITY)
+                apart(key, r, c).unwrap_or(f64::INFINITY)
             });
             if id.is_empty() {
                 id = "ranks_replicated";

@@ -4,9 +4,8 @@
 //! axis in a step that ends before token e holds the tokens e − m to e: all tokens of a step, its last one alone, and a cache
 //! that grows are one rule.
 
-use super::parts::{crop, distance};
-use super::{Group, Member, replace};
-use crate::compare::layout::align;
+use super::parts::crop;
+use super::{Group, Member, apart, replace};
 use crate::name::Key;
 use crate::note::Note;
 use crate::pairs::Made;
@@ -140,8 +139,7 @@ impl Runs {
                     let [Some(r), Some(c)] = s.made else {
                         return None;
                     };
-                    let aligned = align(&r.tensor, &c.tensor, s.key.stage).ok()?;
-                    distance(&aligned.reference, &aligned.candidate).ok()
+                    apart(&s.key, &r.tensor, &c.tensor)
                 };
                 slots.into_iter().find_map(pair)
             });

@@ -1,82 +1,48 @@
 //! Both sides of every pair as views of one logical shape.
 
-use super::heads;
 use super::pair::{Outcome, Pair};
-use crate::causes;
-use crate::compare::layout::{KV_REPEATED, Misfit, align};
-use crate::dump::{Guess, Tensor};
+use crate::align::{self, Item, Misfit};
+use crate::dump::Tensor;
+use crate::name::Stage;
 use crate::note::Note;
-use crate::threads;
-use std::borrow::Cow;
-use std::sync::Arc;
 
 /// Fewer pairs than this are not worth a second thread before their elements are read.
 pub(super) const FEW: usize = 64;
 
 /// Aligns all pairs; notes come back in the order of the pairs, with their keys.
 pub fn align_all(pairs: &mut [Pair]) -> Vec<(String, Note)> {
-    let notes: Vec<Vec<Note>> = threads::map_mut(pairs, FEW, align_pair);
-    let keyed = pairs
-        .iter()
-        .zip(notes)
-        .flat_map(|(p, r)| r.into_iter().map(|r| (p.key.to_string(), r)));
-    keyed.collect()
-}
-
-/// Brings both sides to one shape. The notes name what was done.
-fn align_pair(pair: &mut Pair) -> Vec<Note> {
-    let (Some(r), Some(c)) = (&pair.reference, &pair.candidate) else {
-        return Vec::new();
+    let both = |p: &Pair| matches!(p.outcome, Outcome::Pending);
+    let results = {
+        let is_mask = |p: &&Pair| p.key.stage == Some(Stage::ATTENTION_MASK);
+        let sides = |p: &'_ Pair| [(false, p.reference.clone()), (true, p.candidate.clone())];
+        let masks: Vec<_> = pairs.iter().filter(is_mask).flat_map(sides).collect();
+        let masks: Vec<(bool, &Tensor)> = masks
+            .iter()
+            .filter_map(|(side, t)| Some((*side, &**t.as_ref()?)))
+            .collect();
+        let items = pairs.iter().filter(|p| both(p)).filter_map(|p| {
+            Some(Item {
+                key: &p.key,
+                reference: p.reference.as_ref()?,
+                candidate: p.candidate.as_ref()?,
+            })
+        });
+        align::align_all(&items.collect::<Vec<_>>(), &masks)
     };
-    match align(r, c, pair.key.stage) {
-        Ok(mut found) => match heads::undo(&pair.key, &found.reference, &found.candidate) {
-            Ok(undone) => {
-                if let Some(undone) = undone {
-                    found.reference = Cow::Owned(undone.reference);
-                    found.candidate = Cow::Owned(undone.candidate);
-                    found.view = None;
-                    found.notes.push(undone.note);
-                }
-                found
-                    .notes
-                    .extend(headerless(&found.reference, &found.candidate));
-                pair.view = found.view;
-                pair.copies = found.notes.iter().any(|n| n.id == KV_REPEATED);
-                pair.aligned = Some((shared(r, found.reference), shared(c, found.candidate)));
-                found.notes
+    let mut notes = Vec::new();
+    for (pair, result) in pairs.iter_mut().filter(|p| both(p)).zip(results) {
+        match result {
+            Ok(found) => {
+                let key = pair.key.to_string();
+                notes.extend(found.notes.into_iter().map(|n| (key.clone(), n)));
+                pair.views = found.views;
+                pair.layout = found.layout;
+                pair.left_out = found.left_out;
+                pair.aligned = Some((found.reference, found.candidate));
             }
-            Err(error) => {
-                pair.outcome = Outcome::Unreadable((&error).into());
-                Vec::new()
-            }
-        },
-        Err(Misfit::Shapes(why)) => {
-            pair.outcome = Outcome::Incomparable(why);
-            Vec::new()
-        }
-        Err(Misfit::Unreadable(error)) => {
-            pair.outcome = Outcome::Unreadable((&error).into());
-            Vec::new()
+            Err(Misfit::Shapes(why)) => pair.outcome = Outcome::Incomparable(why),
+            Err(Misfit::Unreadable(error)) => pair.outcome = Outcome::Unreadable((&error).into()),
         }
     }
-}
-
-/// The view of a tensor, which may be the tensor itself.
-fn shared(tensor: &Arc<Tensor>, view: Cow<'_, Tensor>) -> Arc<Tensor> {
-    match view {
-        Cow::Borrowed(_) => Arc::clone(tensor),
-        Cow::Owned(view) => Arc::new(view),
-    }
-}
-
-/// Two files that state nothing: no partner tells the type.
-fn headerless(reference: &Tensor, candidate: &Tensor) -> Option<Note> {
-    let guessed = |t: &Tensor| t.guess == Some(Guess::Size);
-    (guessed(reference) && guessed(candidate)).then(|| Note::new(causes::HEADERLESS.id, format!(
-            "neither `{}` nor `{}` states its type: read as {} {:?}; --dtype and --shape say otherwise",
-            reference.name,
-            candidate.name,
-            candidate.info.dtype(),
-            candidate.info.shape()
-        )))
+    notes
 }

@@ -2,7 +2,6 @@
 
 mod align;
 mod compare;
-mod heads;
 mod masks;
 mod pair;
 mod sums;

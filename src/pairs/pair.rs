@@ -1,8 +1,8 @@
 //! One place in the pipeline with both sides' tensors, and what the comparison gave.
 
+use crate::align::{Composition, LeftOut, Why};
 use crate::causes;
 use crate::compare::PairStats;
-use crate::compare::layout::View;
 use crate::compare::logits::Logits;
 use crate::dump::{Payload, PrintedStats, ReadError, ReadErrorKind, Tensor};
 use crate::name::{How, Key};
@@ -22,10 +22,12 @@ pub struct Pair {
     pub made: [Option<Made>; 2],
     /// Both sides as views of one logical shape, where that is possible.
     pub aligned: Option<(Arc<Tensor>, Arc<Tensor>)>,
-    /// Where the reference's view lies in the reference, unless they are one.
-    pub view: Option<View>,
-    /// What the view leaves out of the reference are copies of what it holds.
-    pub copies: bool,
+    /// Where these views lie in the tensors, unless they are one.
+    pub views: Option<Composition>,
+    /// How the sides were brought together, in words.
+    pub layout: Option<String>,
+    /// What the views leave out of the reference and of the candidate, and why.
+    pub left_out: [LeftOut; 2],
     pub outcome: Outcome,
     /// For logits: what the distributions say.
     pub logits: Option<Logits>,
@@ -118,8 +120,9 @@ impl Pair {
             candidate,
             made: Default::default(),
             aligned: None,
-            view: None,
-            copies: false,
+            views: None,
+            layout: None,
+            left_out: Default::default(),
             outcome,
             logits: None,
         }
@@ -136,10 +139,17 @@ impl Pair {
     pub fn known(&self) -> (u64, u64) {
         let compared = self.stats().map_or(0, |s| s.reference.count);
         let of = self.aligned.as_ref().map_or(0, |(r, _)| {
-            let dumped = self.reference.as_ref().filter(|_| !self.copies);
+            let dumped = self.reference.as_ref();
             dumped.map_or(0, |t| t.info.len()).max(r.info.len())
         });
         (compared, of as u64)
+    }
+
+    /// Elements of the reference and of the candidate that were not compared although nothing says that they have no
+    /// counterpart: no proved padding, not the other prompts of a batch, not all but the last token.
+    pub fn not_compared(&self) -> [u64; 2] {
+        let cut = |l: LeftOut| if l.why == Why::Cut { l.elements } else { 0 };
+        self.left_out.map(cut)
     }
 
     /// Key, stage and names: what globs may match.

@@ -209,6 +209,9 @@ pub struct Row {
     pub metrics: Metrics,
     pub compared: u64,
     pub of: u64,
+    /// How tensors of unlike shapes were brought together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<String>,
     pub worst: Option<Element>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logits: Option<Logits>,

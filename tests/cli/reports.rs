@@ -114,11 +114,9 @@ fn the_worst_element_is_shown_in_the_axes_of_the_references_dump() {
             vec![0, 3, 8, 5],
         ),
         (
-            file("layer_0_o_proj_ref.npy", &[2, 5, 16], &|i| {
-                value(i[0], i[1], i[2])
-            }),
-            file("layer_0_o_proj_cand.npy", &[2, 1, 16], &|i| {
-                value(i[0], 4, i[2]) + if i == [1, 0, 7] { 4.0 } else { 0.0 }
+            file("logits_ref.npy", &[2, 5, 16], &|i| value(i[0], i[1], i[2])),
+            file("logits_cand.npy", &[2, 1, 16], &|i| {
+                value(i[0], 4, i[2]) + if i == [1, 0, 7] { 1.0 } else { 0.0 }
             }),
             vec![1, 4, 7],
         ),
@@ -150,7 +148,7 @@ fn an_agreement_of_a_part_or_of_nothing_says_so_in_every_report() {
     let junit = dir.path().join("report.xml");
     let [r, c, junit] = [&r, &c, &junit].map(|p| p.to_str().unwrap());
     let report = json(&tdiff(&[r, c, "--format", "json", "-o", junit]));
-    assert_eq!(report["verdict"], "agreed");
+    assert_eq!(report["verdict"], "incomplete");
     let embed = &report["tensors"][0];
     assert_eq!(
         (&embed["status"], &embed["compared"], &embed["of"]),
@@ -158,14 +156,14 @@ fn an_agreement_of_a_part_or_of_nothing_says_so_in_every_report() {
     );
     let notes = report["notes"].as_array().unwrap();
     let ids: Vec<_> = notes.iter().map(|n| n["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["sequence_padded", "nothing_finite"]);
+    assert_eq!(ids, ["part_compared", "nothing_finite"]);
     assert_eq!(notes[1]["tensors"], serde_json::json!(["final_norm"]));
     let junit = fs::read_to_string(junit).unwrap();
     let quiet = text(&tdiff(&[r, c, "-q"]).stdout);
     for said in [&junit, &quiet] {
         assert!(said.contains("2 of 2 compared tensors agree, 1 only in part"));
     }
-    assert!(junit.contains("[sequence_padded]") && junit.contains("[nothing_finite]"));
+    assert!(junit.contains("[part_compared]") && junit.contains("[nothing_finite]"));
 }
 
 #[test]
@@ -195,7 +193,41 @@ fn keys_that_one_side_repeats_for_every_query_head_are_compared_whole() {
             assert_eq!(report["verdict"], verdict, "{report:#}");
             assert_eq!(report["notes"][0]["id"], "kv_repeated");
             let row = &report["tensors"][0];
-            assert_eq!((&row["compared"], &row["of"]), (&40.into(), &40.into()));
+            assert_eq!((&row["compared"], &row["of"]), (&120.into(), &120.into()));
         }
     }
+}
+
+#[test]
+fn the_layout_of_each_pair_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let value = |t: usize, i: usize| ((t * 31 + i * 17 + t * i % 7) % 23) as f32 / 7.0 - 1.5;
+    let rows = |from: usize| (from..12).flat_map(move |t| (0..8).map(move |i| value(t, i)));
+    for layer in 0..3 {
+        let name = format!("layers.{layer}.q_proj.npy");
+        let path = |side: &str| dir.path().join(side).join(&name);
+        npy(&path("ref"), &[1, 12, 8], &rows(0).collect::<Vec<_>>());
+        npy(&path("cand"), &[9, 2, 4], &rows(3).collect::<Vec<_>>());
+    }
+    let sides = ["ref", "cand"].map(|s| dir.path().join(s).to_str().unwrap().to_owned());
+    let [r, c] = [&sides[0], &sides[1]];
+    let layout = "[1, 12, 8] → 8 as 2×4 → 3.. of 12 ~ [9, 2, 4]";
+    let said = text(&tdiff(&["pairs", r, c]).stdout);
+    assert_eq!(said.matches(layout).count(), 3, "{said}");
+    let pairs = json(&tdiff(&["pairs", r, c, "--format", "json"]));
+    assert_eq!(pairs["pairs"][1]["layout"], layout);
+    let report = json(&tdiff(&[r, c, "--format", "json"]));
+    let row = &report["tensors"][1];
+    assert_eq!(
+        (&row["layout"], &row["compared"]),
+        (&layout.into(), &72.into())
+    );
+    let notes = report["notes"].as_array().unwrap();
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(
+        notes[0]["message"]
+            .as_str()
+            .unwrap()
+            .contains("and 2 more like it")
+    );
 }

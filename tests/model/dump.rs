@@ -21,6 +21,13 @@ pub fn damage(fault: &Fault, c: &Config, run: &mut Run) {
                 Moved::AttentionBeforeSum(l) => ("attn_residual", "o_proj", l),
                 Moved::ProjectionAfterSum(l) => ("o_proj", "attn_residual", l),
                 Moved::BeforeNorm(l) => ("attn_norm", "input", l),
+                Moved::OutputBehindNorm => {
+                    return copy(
+                        run,
+                        &format!("layers.{}.output", c.layers - 1),
+                        "final_norm",
+                    );
+                }
             };
             for l in (0..c.layers).filter(|&l| layers.contains(l)) {
                 copy(

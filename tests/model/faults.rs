@@ -108,6 +108,8 @@ pub enum Moved {
     ProjectionAfterSum(Layers),
     /// `attn_norm` holds its input.
     BeforeNorm(Layers),
+    /// The last layer's `output` holds the final norm, as the last of transformers' hidden states does.
+    OutputBehindNorm,
 }
 
 /// What is wrong with the candidate; the variants carry the ids of the causes in snake case.

@@ -7,6 +7,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "Several names fit the same place equally well; none of them was paired there. --map FROM=TO decides.",
     ),
     (
+        "batch_row",
+        "One side holds one prompt, the other a batch of several: the row of the batch that it is was found by its values and compared, the other prompts were not.",
+    ),
+    (
         "coarser_arithmetic",
         "From some stage on, the difference looks like rounding of a coarser arithmetic (bf16, fp16, int8) than the files' type: unbiased, evenly spread, the same in like operations. It is taken as the noise of this pair; an explicit tolerance overrides that.",
     ),
@@ -29,7 +33,7 @@ pub const NOTES: &[(&str, &str)] = &[
     ("ignored_files", "Files in the folder that hold no tensors."),
     (
         "kv_repeated",
-        "One side holds the keys or values once for every query head of a group (repeat_kv), the other once: equal copies were left out.",
+        "One side holds the keys or values once for every query head of a group (repeat_kv), the other once: each is compared with every copy.",
     ),
     (
         "late_outputs",
@@ -100,6 +104,10 @@ pub const NOTES: &[(&str, &str)] = &[
         "Names that differ were paired because what is left of them is alike and no other partner fits; --map makes it certain.",
     ),
     (
+        "part_compared",
+        "One side has fewer rows than the other, and nothing proves the others to be padding: what both have was compared, the rest was not.",
+    ),
+    (
         "part_differs",
         "Of a tensor that was joined from several ranks some ranks' parts differ, and the others agree.",
     ),
@@ -134,6 +142,10 @@ pub const NOTES: &[(&str, &str)] = &[
     (
         "rope_norm",
         "RoPE is a rotation and keeps the norm of every head; here it changes. A red flag of `tdiff check`.",
+    ),
+    (
+        "rows_repeated",
+        "One prompt against a batch that holds it in every row (the inputs show it): it was compared with each of them.",
     ),
     (
         "same_names",

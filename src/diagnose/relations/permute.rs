@@ -5,10 +5,10 @@
 use super::matching::{Matching, columns};
 use super::{Case, EXPLAINS, Relation, features, undone};
 use crate::causes::{self, Cause};
-use crate::compare::permutations;
 use crate::diagnose::{Array, Suspicion};
 use crate::dump::unravel;
 use crate::graph::known::*;
+use crate::math::permutations;
 use crate::math::{Sums, sums};
 
 pub struct Permute;

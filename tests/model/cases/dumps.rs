@@ -127,6 +127,7 @@ pub const CASES: &[Case] = &[
         &[],
     ),
     row(Config::mistral, DumpPoint(Moved::BeforeNorm(All)), &[]),
+    row(Config::llama, DumpPoint(Moved::OutputBehindNorm), &[]),
     row(
         Config::llama,
         AllZeros("layers.1.v_proj"),

@@ -1,29 +1,23 @@
 //! What a tensor does not say of itself, its partner does: element type and shape.
 
-use super::reading::Reading;
-use super::{Aligned, Misfit, SAMPLE, resident, sample, squeeze, statistics_only};
+use super::fit::{SAMPLE, resident, sample};
+use super::view::View;
 use crate::causes;
 use crate::dtype::DType;
 use crate::dump::{Guess, Payload, ReadError, Tensor};
-use crate::note::Note;
 use std::borrow::Cow;
 
 /// Smaller magnitudes count as this one: f16 has none of them.
 const FAINT: f64 = 1.0 / (1 << 24) as f64;
 
-/// A tensor without a header takes the dtype and shape of its partner when the bytes fit, else the type of its own width.
-pub fn reread<'a>(reference: &'a Tensor, candidate: &'a Tensor) -> Result<Aligned<'a>, Misfit> {
-    let mut notes = Vec::new();
-    let (c, note) = like_partner(candidate, reference)?;
-    notes.extend(note);
-    let (r, note) = like_partner(reference, &c)?;
-    notes.extend(note);
-    Ok(Aligned {
-        reference: r,
-        candidate: c,
-        view: None,
-        notes,
-    })
+/// What a tensor was read as.
+#[derive(Clone, Copy, Debug)]
+pub struct Read {
+    /// Of the note on it.
+    pub id: &'static str,
+    /// What it does not state, and why it was read so.
+    pub what: &'static str,
+    pub why: &'static str,
 }
 
 /// What a file without a header holds, and what its partner's elements would take: one that is cut holds less.
@@ -44,10 +38,12 @@ pub fn bytes(reference: &Tensor, candidate: &Tensor) -> String {
     said.unwrap_or_default()
 }
 
-fn like_partner<'a>(
+/// A tensor without a header takes the type of its partner when the bytes fit, else the type of its own width; its elements
+/// are a list then, whose axes the values tell.
+pub fn like_partner<'a>(
     one: &'a Tensor,
     other: &Tensor,
-) -> Result<(Cow<'a, Tensor>, Option<Note>), Misfit> {
+) -> Result<(Cow<'a, Tensor>, Option<Read>), ReadError> {
     let as_it_is = || Ok((Cow::Borrowed(one), None));
     let guessed = matches!(one.guess, Some(Guess::Size | Guess::Shape | Guess::Bits));
     if !guessed || other.guess.is_some() {
@@ -56,11 +52,11 @@ fn like_partner<'a>(
     let (found, why) = match one.reread(other.info.dtype(), other.info.shape()) {
         Some(again) => (Some(again), "like its partner"),
         None => (
-            by_width(one, other).map_err(Misfit::Unreadable)?,
+            by_width(one, other)?,
             "the shape of its partner and the type of this width whose values lie closest",
         ),
     };
-    let Some(again) = found else {
+    let Some(mut again) = found else {
         return as_it_is();
     };
     let (id, what) = match one.guess {
@@ -68,13 +64,14 @@ fn like_partner<'a>(
         Some(Guess::Shape) => ("shape_from_partner", "shape"),
         _ => (causes::HEADERLESS.id, "type"),
     };
-    let message = format!(
-        "`{}` does not state its {what}: read as {} {:?}, {why}",
-        one.name,
-        again.info.dtype(),
-        again.info.shape()
-    );
-    Ok((Cow::Owned(again), Some(Note::new(id, message))))
+    // what stands in rows already has its axes
+    let rows = one.info.shape() == other.info.shape() || one.guess == Some(Guess::Bits);
+    let known = [&again, other].map(|t| matches!(t.payload, Payload::Statistics));
+    if !rows && !known.contains(&true) {
+        let list = one.reread(again.info.dtype(), &[again.info.len()]);
+        again = list.unwrap_or(again);
+    }
+    Ok((Cow::Owned(again), Some(Read { id, what, why })))
 }
 
 /// Headerless data as the type whose width fits the partner's elements; of several the one with values closest to its.
@@ -100,7 +97,7 @@ fn by_width(one: &Tensor, other: &Tensor) -> Result<Option<Tensor>, ReadError> {
     if readings.len() < 2 {
         return Ok(readings.pop());
     }
-    if statistics_only(other) {
+    if matches!(other.payload, Payload::Statistics) {
         return Ok(None);
     }
     let spread = magnitudes(&resident(other)?)?;
@@ -122,8 +119,8 @@ fn magnitudes(t: &Tensor) -> Result<Vec<f64>, ReadError> {
     let values = match &t.payload {
         Payload::Partial(known) => known.values.clone(),
         _ => {
-            let positions: Vec<usize> = (0..len).step_by(step).collect();
-            sample(t, &Reading::whole(&squeeze(t.info.shape())), &positions)?
+            let view = View::whole(t.info.shape());
+            sample(t, &view, &(0..len as u64).step_by(step).collect::<Vec<_>>())?
         }
     };
     let mut logs: Vec<f64> = values
