@@ -29,22 +29,26 @@ impl Names<'_> {
         self.passes()
     }
 
-    /// A graph that ran several times writes its names again from the first one on.
+    /// A graph that ran several times writes its names again from the first one on; what another rank writes is no second run.
     fn passes(&self) -> Vec<Option<u32>> {
         let none = vec![None; self.raws.len()];
-        let name = |i: usize| (&self.raws[i].clean.words, &self.raws[i].clean.view);
+        let name = |i: usize| {
+            let clean = &self.raws[i].clean;
+            (&clean.words, &clean.view, clean.rank)
+        };
         let Some(&first) = self.sequence.first() else {
             return none;
         };
         let mut pass = vec![None; self.raws.len()];
         let mut current = 0u32;
-        let mut seen: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+        let mut seen: BTreeMap<(String, Rank), BTreeSet<u32>> = BTreeMap::new();
         for (k, &i) in self.sequence.iter().enumerate() {
             if k > 0 && name(i) == name(first) {
                 current += 1;
             }
             pass[i] = Some(current);
-            seen.entry(joined(&self.raws[i].clean.words))
+            let clean = &self.raws[i].clean;
+            seen.entry((joined(&clean.words), clean.rank))
                 .or_default()
                 .insert(current);
         }
