@@ -38,6 +38,14 @@ pub(super) fn weak_marker(words: &[Word]) -> Option<(u32, usize, usize)> {
         {
             return Some((n, i, 2));
         }
+        // `h0.ln1` is in a layer, `h0` the state before it
+        if let Some(n) = w.fused("h")
+            && words
+                .get(i + 1)
+                .is_some_and(|n| n.sep == '.' || n.sep == '/')
+        {
+            return Some((n, i, 1));
+        }
         if w.lower == "h"
             && let Some(next) = words.get(i + 1).filter(|n| n.sep == '.' || n.sep == '/')
             && let Some(n) = next.number()

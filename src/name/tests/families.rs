@@ -240,3 +240,30 @@ fn two_towers() {
          logits => logits",
     );
 }
+
+#[test]
+fn encoder_and_decoder_of_t5x() {
+    check(
+        "decoder/layers_0/pre_self_attention_layer_norm => layers.0.attn_norm
+         decoder/layers_0/self_attention/query => layers.0.q_proj
+         decoder/layers_0/self_attention/out => layers.0.o_proj
+         decoder/layers_0/pre_cross_attention_layer_norm => layers.0.cross_norm
+         decoder/layers_0/encoder_decoder_attention/query => layers.0.cross_q
+         decoder/layers_0/encoder_decoder_attention/key => layers.0.cross_k
+         decoder/layers_0/encoder_decoder_attention/value => layers.0.cross_v
+         decoder/layers_0/encoder_decoder_attention/out => layers.0.cross_o
+         encoder/layers_0/attention/query => layers.0.q_proj#encoder",
+    );
+}
+
+#[test]
+fn a_number_behind_h_is_a_layer_where_a_path_follows() {
+    check(
+        "wte => tok_embed
+         h0.ln1 => layers.0.attn_norm
+         h0.attn.q => layers.0.q_proj
+         h0.attn.proj => layers.0.o_proj
+         h0.ln2 => layers.0.mlp_norm
+         h1.ln1 => layers.1.attn_norm",
+    );
+}
